@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -119,7 +120,8 @@ class _File(NamedTuple):
     module: ModuleType
 
 
-_holds = False
+_holders = 0
+_holding = threading.Lock()
 _held: dict[Path, _File] = {}
 _plugin_faults: list[str] | None = None
 """What is wrong with cells of installed packages; None: they have not been looked for."""
@@ -212,7 +214,10 @@ def load_file(path: str | Path) -> list[str]:
     digest = hashlib.sha256(content + str(path).encode()).hexdigest()
     module_name = "cells_of_user_" + digest[:16]
     if module_name in sys.modules:
-        return _held_names(path, content, sys.modules[module_name])
+        module = sys.modules[module_name]
+        registered = register(module)  # the file may have been another one meanwhile
+        _hold(path, content, module)
+        return registered
     spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise InvalidCell(
@@ -222,8 +227,7 @@ def load_file(path: str | Path) -> list[str]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-        register(module)
-        return _held_names(path, content, module)
+        registered = register(module)
     except InvalidCell:
         del sys.modules[module_name]
         raise
@@ -235,22 +239,27 @@ def load_file(path: str | Path) -> list[str]:
             f"cell file: must import, but {place} raised {type(error).__name__}: {error}. "
             "Correct it there."
         ) from error
+    _hold(path, content, module)
+    return registered
 
 
 @contextmanager
 def held_files() -> Iterator[None]:
     """Has every user's file stay what it was when it was first loaded in the block.
 
-    A study's runs are of one text, whoever edits or removes the file while they are trained.
+    A study's runs are of one text, whoever edits or removes the file while they are trained. Where
+    several blocks overlap, as of studies in threads, a file stays until the last of them ends.
     """
-    global _holds
-    before, _holds = _holds, True
+    global _holders
+    with _holding:
+        _holders += 1
     try:
         yield
     finally:
-        _holds = before
-        if not _holds:
-            _held.clear()
+        with _holding:
+            _holders -= 1
+            if not _holders:
+                _held.clear()
 
 
 def content_of(path: str | Path) -> bytes:
@@ -259,11 +268,11 @@ def content_of(path: str | Path) -> bytes:
     return _held[path].content if path in _held else path.read_bytes()
 
 
-def _held_names(path: Path, content: bytes, module: ModuleType) -> list[str]:
-    """Returns the names of a file's cells; holds the file where files are held."""
-    if _holds:
-        _held[path] = _File(content, module)
-    return [cell.name for cell in _cells_of(module)]
+def _hold(path: Path, content: bytes, module: ModuleType) -> None:
+    """Holds a file where files are held."""
+    with _holding:
+        if _holders:
+            _held[path] = _File(content, module)
 
 
 def read_from(path: str | Path, copy: Path) -> None:

@@ -63,6 +63,34 @@ def test_held_files_stay_what_they_were(write):
     assert registry.source_of(cells.find("mine")) != registry.source_of(before)
 
 
+def test_files_are_held_until_the_last_of_overlapping_blocks_ends(write):
+    path = write(GOOD)
+    first, second = registry.held_files(), registry.held_files()
+    first.__enter__()
+    second.__enter__()
+    cells.load_file(path)
+    edited = write(GOOD.replace("x.h +", "2.0 * x.h +"))
+    first.__exit__(None, None, None)
+    assert registry.content_of(path) == GOOD.encode()
+    second.__exit__(None, None, None)
+    assert registry.content_of(path) == edited.read_bytes()
+    cells.load_file(path)
+    write(GOOD)
+    assert registry.content_of(path) == GOOD.encode()
+
+
+def test_an_edit_that_is_undone_leaves_the_first_equations(write):
+    path = write(GOOD)
+    cells.load_file(path)
+    before = cells.find("mine")
+    write(GOOD.replace("x.h +", "2.0 * x.h +"))
+    cells.load_file(path)
+    assert cells.find("mine") is not before
+    write(GOOD)
+    cells.load_file(path)
+    assert cells.find("mine") is before
+
+
 def test_names_are_sorted_and_found():
     assert cells.names() == sorted(cells.names())
     assert {"lstm", "lstm-coupled", "gru"} <= set(cells.names())
