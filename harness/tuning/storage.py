@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,10 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 BUSY_SECONDS = 0.5
 """How long SQLite itself waits for another process."""
+GRACE_SECONDS = 30
+"""How long the lock file of a journal may stay while nothing is written."""
+SILENT_SECONDS = 1.0
+"""How long it is waited for without a word."""
 STORED_POINTS = "SELECT step FROM trial_intermediate_values WHERE trial_id = :trial"
 STORE_POINT = (
     "INSERT INTO trial_intermediate_values "
@@ -69,6 +74,30 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         ) from error
 
 
+class _Lock(JournalFileSymlinkLock):
+    """The lock of a journal, which says that it waits: a killed process may have left its file.
+
+    The file names no holder, so that nobody can tell a killed one from one that is writing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = Path(f"{path}.lock")
+        super().__init__(str(path), grace_period=GRACE_SECONDS)
+
+    def acquire(self) -> bool:
+        """Acquires the lock, and says after a second that it is waited for."""
+        begun = time.monotonic()
+        while os.path.lexists(self._file):
+            if time.monotonic() - begun > SILENT_SECONDS:
+                optuna.logging.get_logger("optuna.harness").warning(
+                    f"storage: waits for {self._file}, which another process holds or a killed "
+                    f"one left; it is removed after {GRACE_SECONDS} s."
+                )
+                break
+            time.sleep(0.001)
+        return super().acquire()
+
+
 class _Journal(JournalFileBackend):
     """A journal whose last record may have been cut off by a full disk or a lost power.
 
@@ -77,7 +106,7 @@ class _Journal(JournalFileBackend):
     """
 
     def __init__(self, path: Path) -> None:
-        self._path, self._writing = path, JournalFileSymlinkLock(str(path))
+        self._path, self._writing = path, _Lock(path)
         super().__init__(str(path), self._writing)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -1,5 +1,6 @@
 """A journal of Optuna's as a study's storage, with what a full disk leaves of it."""
 
+import optuna
 import pytest
 
 from harness.study import Range, Tune
@@ -48,3 +49,22 @@ def test_a_damaged_journal_is_told_with_what_to_do(tmp_path, damage):
     path.write_bytes(b"\n".join([first, damage, *others, b""]))
     with pytest.raises(SearchError, match="journal: must be a journal of .* move it away: the"):
         go_on(path)
+
+
+def test_who_waits_for_a_lock_file_says_so(tmp_path, monkeypatch):
+    """One that a killed process left; here it goes once that was said, and nobody waits 30 s."""
+    path, said = tmp_path / "journal", []
+    lock = tmp_path / "journal.lock"
+    go_on(path)
+    lock.symlink_to(path)
+
+    def release(text):
+        said.append(text)
+        lock.unlink()
+
+    monkeypatch.setattr(optuna.logging.get_logger("optuna.harness"), "warning", release)
+    go_on(path)
+    assert said == [
+        f"storage: waits for {lock}, which another process holds or a killed one left; it is "
+        "removed after 30 s."
+    ]
