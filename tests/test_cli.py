@@ -112,6 +112,8 @@ def test_names_of_commands_and_options_are_read_without_regard_to_case(
     [
         (["run"], "Missing argument 'STUDY'"),
         (["run", "small.yaml", "--bogus"], "No such option: --bogus"),
+        (["status", "--json"], "--json. `harness export STUDY FOLDER` writes"),
+        (["compare", "a:b", "a:c", "--json"], "`harness export STUDY FOLDER` writes"),
         (["export", "small.yaml", "out", "--format", "xlsx"], "'xlsx' is not one of"),
         (["run", "absent.yaml"], "absent.yaml"),
         (["run", "small.yaml", "--set", "fix.cell=lsmt"], "Did you mean lstm"),

@@ -38,8 +38,25 @@ SECTIONS: dict[str, tuple[Any, ...]] = {
 """Heading in the help -> its commands, in the order of their use."""
 
 
+SHOWING = ("run", "status", "report", "compare")
+"""The commands that show what is stored."""
+FOR_PROGRAMS = "`harness export STUDY FOLDER` writes what is stored as tables that programs read."
+
+
 class Sections(TyperGroup):
     """The group of all commands, whose help lists them under the headings of SECTIONS."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command; one that is asked for JSON names the command that writes tables."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:  # typer names the class of a missing option nowhere
+            asked = getattr(error, "option_name", "")
+            command = getattr(getattr(error, "ctx", None), "info_name", "")
+            if asked == "--json" and command in SHOWING:
+                message = getattr(error, "message", "")
+                setattr(error, "message", f"{message}. {FOR_PROGRAMS}")  # noqa: B010  (any class)
+            raise
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Writes a list of commands for every section."""
