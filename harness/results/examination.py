@@ -13,7 +13,7 @@ from harness.results import doubled
 from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
 from harness.store import soundness
 from harness.store.address import JOURNAL, StoreError, sqlite_path
-from harness.store.counting import counting, counting_arm, has_result, is_over, left_arm
+from harness.store.counting import counting, counting_arm, has_result, is_over
 from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
@@ -193,23 +193,11 @@ class Examination:
         def mend() -> None:
             remover = self._remover()
             for row in rows:
-                remover.end(row.run_id, self._left(row))
+                remover.end_killed(row.run_id)
 
         names = _listed([self._called(row) for row in rows])
         text = f"{self.name}: RUNNING, but no process runs the study: {names}"
         return Finding("runs", text, self._run_again, mend)
-
-    def _left(self, row: RunRow) -> RunState:
-        """Returns how a run, or an arm's own, is left that nobody trains."""
-        if phase_of(row) != ARM_PHASE:
-            return RunState.KILLED
-        arm = unit_of_run(row)
-        return left_arm(
-            each.status
-            for key, rows in self._runs.items()
-            if key.unit.first_repeat == arm
-            for each in rows
-        )
 
     def _remover(self) -> "StudyRemover":
         from harness.store.remover import StudyRemover  # loads MLflow

@@ -1,7 +1,7 @@
 """Which run counts where a store holds several of one place, which ``harness doctor`` tells."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from harness.store.rows import RunRow
 from harness.training.messages import RESULTS, RunState
@@ -41,10 +41,3 @@ def counting_arm(own: Sequence[RunRow], runs: Sequence[RunRow]) -> RunRow:
         return own[0]
     under = Counter(run.tags.get(PARENT_TAG) for run in runs)
     return max(own, key=lambda arm: under[arm.run_id])
-
-
-def left_arm(statuses: Iterable[str]) -> RunState:
-    """Returns how an arm is left that nobody trains, whose runs have these statuses."""
-    found = list(statuses)
-    is_whole = bool(found) and not any(status in OPEN for status in found)
-    return RunState.FINISHED if is_whole else RunState.KILLED

@@ -57,7 +57,7 @@ def set_view(client: "MlflowClient", experiment_id: str, view: View) -> None:
         client.set_experiment_tag(experiment_id, view.tag, view.value)
 
 
-def create(
+def create_run(
     client: "MlflowClient",
     experiment_id: str,
     name: str,

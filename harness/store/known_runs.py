@@ -1,13 +1,12 @@
 """The runs of an experiment that one process knows, by their place in the study."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-from harness.store.counting import counting, counting_arm, left_arm
+from harness.store.counting import counting, counting_arm
 from harness.store.entries import Entry
 from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, draw_of, phase_of, unit_of
 from harness.store.rows import RunRow
 from harness.study.units import Phase, RunKey, Unit
-from harness.training.messages import RunState
 
 
 class KnownRuns:
@@ -50,14 +49,6 @@ class KnownRuns:
             if others := [self.entries[run.run_id] for run in runs if run.run_id != counts]:
                 self.doubles[key] = others
 
-    def left_arms(self) -> Iterator[tuple[Entry, RunState]]:
-        """Yields every arm's own run, and how it is left where nobody trains the arm any more."""
-        statuses: dict[Unit, list[str]] = {}
-        for key, entry in self.runs.items():
-            statuses.setdefault(key.unit.first_repeat, []).append(entry.status)
-        for arm, entry in self.arms.items():
-            yield entry, left_arm(statuses.get(arm, ()))
-
     def add(self, key: RunKey, entry: Entry) -> None:
         """Adds a run that was made."""
         self.entries[entry.run_id] = self.runs[key] = entry
@@ -66,7 +57,7 @@ class KnownRuns:
         """Adds an arm's own run that was made."""
         self.entries[entry.run_id] = self.arms[arm] = entry
 
-    def put_aside(self, key: RunKey) -> None:
+    def forget_place(self, key: RunKey) -> None:
         """Frees a place: its runs are known by their ids alone."""
         del self.runs[key]
         self.doubles.pop(key, None)

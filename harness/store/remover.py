@@ -40,15 +40,15 @@ class StudyRemover:
                 shutil.rmtree(folder.parent, ignore_errors=True)
         self._client.delete_run(run_id)
 
-    def end(self, run_id: str, state: RunState) -> None:
-        """Notes how a run was left without a driver; the next launch goes on with a killed one."""
-        self._client.set_tag(run_id, "state", str(state))
-        self._client.set_terminated(run_id, str(state).upper())
+    def end_killed(self, run_id: str) -> None:
+        """Notes of a run, or an arm's own, that it has no driver; the next launch goes on."""
+        self._client.set_tag(run_id, "state", str(RunState.KILLED))
+        self._client.set_terminated(run_id, "KILLED")
 
     def put_aside(self, run: RunRow) -> None:
         """Has a run count no more; it stays, as one of a setting that another has replaced."""
         if run.status == "RUNNING":
-            self.end(run.run_id, RunState.KILLED)
+            self.end_killed(run.run_id)
         self._client.set_tag(run.run_id, "phase", SUPERSEDED_PHASE)
 
     def forget_report(self, *, timings: bool) -> None:

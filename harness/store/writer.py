@@ -33,7 +33,7 @@ from harness.store.entries import (
     write,
 )
 from harness.store.experiment import (
-    create,
+    create_run,
     describe,
     log_dataset,
     open_experiment,
@@ -227,25 +227,21 @@ class StudyWriter:
             if entry.status == "RUNNING":
                 entry.new_status = "KILLED"
             write(self._client, entry)
-        self._known.put_aside(key)
+        self._known.forget_place(key)
 
     @timed
     def end_killed(self, keys: Collection[RunKey]) -> None:
         """Notes of runs that nobody trains them: they were killed, and the next launch goes on.
 
-        So were the arms of which a run is not over. What waits of them is not written: it was never
-        said to be stored.
+        So was every arm that was not summarized: its plan may ask for more runs than were begun.
+        What waits of them is not written: it was never said to be stored.
         """
-        for key in set(keys) & self._known.runs.keys():
-            self._leave(self._known.runs[key], RunState.KILLED)
-        for entry, state in self._known.left_arms():
-            self._leave(entry, state)
-
-    def _leave(self, entry: Entry, state: RunState) -> None:
-        if entry.status == "RUNNING":
-            entry.buffer, entry.new_params = [], []
-            entry.new_tags = {"state": str(state)}
-            self._terminate(entry, str(state).upper())
+        begun = [self._known.runs[key] for key in set(keys) & self._known.runs.keys()]
+        for entry in [*begun, *self._known.arms.values()]:
+            if entry.status == "RUNNING":
+                entry.buffer, entry.new_params = [], []
+                entry.new_tags = {"state": str(RunState.KILLED)}
+                self._terminate(entry, "KILLED")
 
     @timed
     def log_dataset(self, run_id: str, name: str, fingerprint: str, source: str) -> None:
@@ -348,7 +344,7 @@ class StudyWriter:
             parent = {PARENT_TAG: arm_run.run_id}
             draw = {"draw": key.draw} if key.draw else {}
             place = {"phase": str(key.phase), "index": key.index, **draw}
-            entry = create(
+            entry = create_run(
                 self._client, self.experiment_id, name, key.unit, place, {**tags, **parent}
             )
             self._known.add(key, entry)
@@ -378,7 +374,7 @@ class StudyWriter:
         arm = unit.first_repeat
         if arm not in self._known.arms:
             place = {"phase": ARM_PHASE, "index": 0}
-            made = create(self._client, self.experiment_id, str(arm), arm, place, {})
+            made = create_run(self._client, self.experiment_id, str(arm), arm, place, {})
             self._known.add_arm(arm, made)
             self._lack_study_file.add(arm)
         if arm in self._lack_study_file:  # also where a first try failed

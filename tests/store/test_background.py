@@ -227,11 +227,12 @@ def test_connections_are_closed_with_the_writer(new, store):
     assert own._writer._client._tracking_client.store.engine.pool.checkedin() == 0
 
 
-def test_an_arm_is_left_killed_where_one_of_its_runs_is_not_over(new):
-    """So it is where nothing of it has run: its page was made, and nobody trains it."""
+def test_an_arm_is_left_killed_until_it_is_summarized(new):
+    """That its runs so far are over says nothing of those that the plan still asks for."""
     own = new()
-    for arm in ("lstm", "gru"):
+    for arm in ("lstm", "gru", "rnn-relu"):
         train(own, RunKey.parse(f"{arm}/trial/0"))
+    own.summarize_arm(Unit("lstm"), {"trials": 1.0})
     own.open_run(RunKey.parse("gru/trial/1"), "gru/trial/1", PARAMS, {"cell": "gru"})
     own.show_arm(Unit("rnn-tanh"), {"progress": "0"})
     own.drain()
@@ -239,7 +240,7 @@ def test_an_arm_is_left_killed_where_one_of_its_runs_is_not_over(new):
     own.close()
     left = {run.run_id: (run.status, run.tags["state"]) for run in own.reader.search()}
     killed, finished = ("KILLED", "killed"), ("FINISHED", "finished")
-    expected = {"lstm": finished, "gru": killed, "rnn-tanh": killed}
+    expected = {"lstm": finished, "gru": killed, "rnn-relu": killed, "rnn-tanh": killed}
     assert {arm: left[run_id] for arm, run_id in arms.items()} == expected
 
 
