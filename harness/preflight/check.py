@@ -78,7 +78,7 @@ def check(
     if (sequences_table := sequences.table(found)) is not None:
         console.print(sequences_table)
         for line in sequences.warnings(found, loaded.measure):
-            console.print(line, style="yellow", markup=False, highlight=False)
+            console.print(f"Warning: {line}", style="yellow", markup=False, highlight=False)
         console.print()
     console.print(_arms_table(loaded, probes))
     for line in [*_legend(loaded, probes), *notes]:

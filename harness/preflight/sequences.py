@@ -52,7 +52,7 @@ def warnings(texts: Mapping[str, Data], measure: Measure) -> list[str]:
         if isinstance(each, SequenceDataset) and "test" in each.splits
     }
     return [
-        f"Warning: {title}: one target of the {count} of test is {1 / count:.2g} of the accuracy, "
+        f"{title}: one target of the {count} of test is {1 / count:.2g} of the accuracy, "
         f"more than the margin of {measure.margin:g}. Intervals hold the doubt of the seeds, and "
         "not that of so few targets: take more sequences."
         for title, count in counts.items()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from harness import data
+from harness.preflight import sequences
 from harness.preflight.resolve import resolve
 from harness.report import Report, stages
 from harness.report.assemble import build_report, read, warnings_of
@@ -387,7 +388,7 @@ class Scheduler:
         return build_report(self.study, warnings=warnings_of(self.study, self.notes), **stored)
 
     def warnings(self) -> list[str]:
-        """Returns what the search has to say beside the verdict."""
+        """Returns what the data and the search have to say beside the verdict."""
         done: dict[Unit, list[ArmSearch]] = {}
         for unit, search in self.searches.by_unit.items():
             done.setdefault(unit.first_repeat, []).extend([search] if search.done else [])
@@ -402,4 +403,6 @@ class Scheduler:
                     "them did."
                 )
         again = f"harness run {self.study.name}{self.locations.options}"
-        return [*self.resolve_notes, *lines, *self.recorder.failures.lines(again)]
+        texts = {str(unit): each for unit, each in self.datasets.items()}
+        coarse = sequences.warnings(texts, self.study.measure)
+        return [*self.resolve_notes, *coarse, *lines, *self.recorder.failures.lines(again)]

@@ -116,6 +116,14 @@ def test_the_time_to_solve_is_compared_by_a_log_rank_test(reports):
     assert "log-rank" not in reports["sine"].markdown()
 
 
+def test_a_test_set_of_few_targets_is_told_beside_the_verdict(reports, folder):
+    (told,) = [line for line in reports["labels"].warnings if "one target of the" in line]
+    assert "of the accuracy, more than the margin of 0.01" in told
+    kept = StudyReader(f"sqlite:///{folder}/mlflow.db", "labels").notes()
+    assert told in kept.warnings  # so that a report from the store has it too
+    assert not any("one target of the" in line for line in reports["sine"].warnings)
+
+
 @pytest.mark.parametrize("name, width", [("adding", 1), ("sine", 1), ("labels", 2)])
 def test_a_model_that_was_kept_predicts_what_was_evaluated(reports, folder, name, width):
     model = harness.load_model(f"{name}:lstm:1000", folder)
