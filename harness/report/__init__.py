@@ -65,6 +65,7 @@ class Report:
         provenance: What the runs were made with.
         commands: What to type to run the study again.
         effort: When it began and how long it took, as far as is known; may be empty.
+        standing: Who runs a study that is not whole, or when it was last active; may be empty.
     """
 
     study: StudyLike
@@ -74,6 +75,7 @@ class Report:
     provenance: Section
     commands: list[str]
     effort: str = ""
+    standing: str = ""
 
     def __repr__(self) -> str:
         return f"<report of {self.study.name}: {self.answer}>"
@@ -186,15 +188,18 @@ class Report:
         return self.table.to_csv(index=False)
 
     def note(self) -> str:
-        """Returns a short Markdown text: answer, sentences, remarks and the main tables."""
+        """Returns a short Markdown text for a narrow page: answer, sentences, remarks, tables.
+
+        Each table is one that breaks no word there, or a list.
+        """
         blocks = [
             f"**{forms.plain(self.answer)}**",
-            *map(forms.markdown, self.overview),
+            *map(forms.narrow_markdown, self.overview),
             *self._remarks_markdown(),
         ]
         for each in self.conditions:
             blocks += [f"**{forms.plain(each.title)}**"] if each.title else []
-            blocks += [forms.markdown(each.verdicts)]
+            blocks += [forms.narrow_markdown(each.short_verdicts)]
         return "\n\n".join(blocks) + "\n"
 
     def markdown(self, figures_folder: str = "") -> str:
@@ -204,6 +209,7 @@ class Report:
         """
         question = forms.prose(self.study.question)
         blocks = [f"## {self.study.name}", question, f"**{forms.plain(self.answer)}**"]
+        blocks += [forms.plain(self.standing)] if self.standing else []
         blocks += self._remarks_markdown() + _markdown_sections(self.overview, 3)
         for each in self.conditions:
             blocks += [f"### {forms.plain(each.title)}"] if each.title else []
@@ -298,7 +304,7 @@ class Report:
         if not verbose:
             option = "verbose=True" if console.is_jupyter else "--verbose"
             console.print(Text(f"{option} tells more: sentences, costs, tuning.", style="dim"))
-        console.print(Text(self.answer, style="bold"))
+        console.print(Text("\n".join(filter(None, (self.standing, self.answer))), style="bold"))
 
 
 def build(

@@ -110,6 +110,12 @@ class ConditionReport:
         title, unit = measure.titled(self.study), sentences.unit(self.study)
         return tables.verdicts(self.results, title, unit)
 
+    @property
+    def short_verdicts(self) -> Section:
+        """The main table as a narrow page holds it."""
+        title, unit = measure.titled(self.study), sentences.unit(self.study)
+        return tables.short_verdicts(self.results, title, unit)
+
     @cached_property
     def beside(self) -> list[Section]:
         """What stands beside the verdicts, from effects of a cross to errors of forecasts."""

@@ -29,7 +29,8 @@ def first_screen(report: "Report", figure: str, colors: Colors) -> str:
     conditions = [(each.title, each.results) for each in report.conditions]
     size = " long" if len(report.headline) > LONG_ANSWER else ""
     blocks = [f'<p class="answer{size}">{text(report.headline)}</p>']
-    blocks += [f'<p class="quiet">{text(report.effort)}</p>'] if report.effort else []
+    since = " ".join(filter(None, (report.standing, report.effort)))
+    blocks += [f'<p class="quiet">{text(since)}</p>'] if since else []
     if len(conditions) == 1:
         measured = measure.measured(report.conditions[0].study)
         blocks += [_arms(conditions[0][1], measured, colors)]

@@ -28,6 +28,10 @@ LATEX = {
 """Character -> what LaTeX prints it by."""
 GAP = 2
 """Characters between two columns on a terminal."""
+NARROW, NARROW_GAP = 120, 2
+"""Characters of a table for which MLflow's page has room beside its side bar at 1,280 pixels, and
+those between two of its columns.
+"""
 MAX_WIDTH = 10_000
 """Characters in which any table has room."""
 
@@ -60,6 +64,29 @@ def markdown(section: Section) -> str:
         f"| {' | '.join(map(plain, line))} |" for line in (section.header, rules, *section.rows)
     )
     return f"{table}\n\n{plain(section.note)}" if section.note else table
+
+
+def narrow_markdown(section: Section) -> str:
+    """Returns a table as Markdown for MLflow's page, which breaks words where it has no room.
+
+    It sets columns side by side without a gap and ignores how they are to be aligned, so that the
+    gaps are written. A table of more than ``NARROW`` characters becomes a list of its rows.
+    """
+    widths = [max(map(len, column)) for column in zip(section.header, *section.rows, strict=True)]
+    if sum(widths) + NARROW_GAP * (len(widths) - 1) <= NARROW:
+        lines = [" | ".join(f"{plain(cell)}&emsp;" for cell in row) for row in section.rows]
+        head = " | ".join(f"{plain(cell)}&emsp;" for cell in section.header)
+        rule = " | ".join(["---"] * len(widths))
+        lines = [f"| {line} |" for line in (head, rule, *lines)]
+    else:
+        lines = [f"- {' · '.join(_named(section.header, row))}" for row in section.rows]
+    return "\n".join([*lines, *(["", plain(section.note)] if section.note else [])])
+
+
+def _named(header: Sequence[str], row: Sequence[str]) -> list[str]:
+    """Returns a row's cells behind what they are; those that are empty are left out."""
+    named = zip(header[1:], row[1:], strict=True)
+    return [f"**{plain(row[0])}**", *(f"{name}: {plain(cell)}" for name, cell in named if cell)]
 
 
 def latex(section: Section, caption: str) -> str:

@@ -9,6 +9,13 @@ from harness.report.protocols import StudyLike
 
 NAMES = {"not known": "not known yet", "no difference shown": "not shown to differ"}
 """Verdict -> how it reads after ``is``, where that is not its own word."""
+RUNNING = "The study is running."
+"""How the answer begins where what is missing is to come."""
+
+
+def while_running(answer: str) -> str:
+    """Returns the answer of a study that is not whole, told while a process runs it."""
+    return answer.replace(sentences.INCOMPLETE, RUNNING, 1)
 
 
 def headline(
@@ -30,8 +37,8 @@ def headline(
         for result in others
         if (speed := sentences.main_speed(result)) is not None
     ]
-    is_partial = answer.startswith("The study is incomplete.")
-    start = "The study is incomplete. So far, compared with" if is_partial else "Compared with"
+    state = next((each for each in (sentences.INCOMPLETE, RUNNING) if answer.startswith(each)), "")
+    start = f"{state} So far, compared with" if state else "Compared with"
     text = f"{start} {study.baseline.name} in {measure.measured(study)}, {verdicts}"
     for is_more, what in ((True, "more"), (False, "fewer")):
         counts = Counter(r.name for r in others if sentences.loses_more(study, r) is is_more)

@@ -48,7 +48,7 @@ def html(report: "Report") -> str:
     """Returns what a notebook shows of a report."""
     name, answer = text(report.study.name), text(report.headline)
     blocks = [f"<p><b>{name}</b><br>{answer}</p>"]
-    blocks += [f"<p>{text(report.effort)}</p>"] if report.effort else []
+    blocks += [f"<p>{text(each)}</p>" for each in (report.standing, report.effort) if each]
     sections = report.overview or [report.conditions[0].verdicts]
     blocks += [table(section.header, section.rows) for section in sections]
     for title, lines in (("Missing", report.missing), ("Warnings", report.warnings)):

@@ -17,6 +17,7 @@ OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
 """What would make an arm comparable whose best value lies at an end of what was tried."""
 MOST_NAMED = 12
 """Arms of one verdict whose names a sentence lists; of more it says how many they are."""
+INCOMPLETE = "The study is incomplete."
 ON_BUSY = "measured on a busy machine"
 """What is said of a speed where others kept the machine busy in most of its rounds."""
 
@@ -346,7 +347,7 @@ def answer(
     is_complete = not any(missing for _, _, missing in conditions)
     start = f"{study.baseline.name} in {measure.measured(study)}"
     start = f"Compared with {start}" if is_complete else f"So far, compared with {start}"
-    start = start if is_complete else f"The study is incomplete. {start}"
+    start = start if is_complete else f"{INCOMPLETE} {start}"
     if len(conditions) == 1:
         return f"{start}, {findings[0]}."
     if len(set(findings)) == 1:

@@ -95,6 +95,24 @@ def verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
     return Section(title, header, rows).without_empty(*optional)
 
 
+def short_verdicts(results: Sequence[ArmResult], title: str, unit: str) -> Section:
+    """Returns the columns of the main table that a verdict rests on, which a narrow page holds."""
+    scale = results[0].objective.scale.capitalize()
+    header = ("Arm", "Verdict", f"{title}, 95 %", f"{scale} (95 %)", "p (Holm)")
+    rows = [
+        (
+            result.name,
+            sentences.word(result),
+            _level_text(result),
+            decided_text(result),
+            holm_text(result),
+            _seeds_text(result),
+        )
+        for result in results
+    ]
+    return Section(title, (*header, f"{unit.capitalize()}s ended"), rows)
+
+
 def _level_text(result: ArmResult) -> str:
     if result.mean is None:
         return "none"

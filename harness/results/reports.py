@@ -1,15 +1,19 @@
 """The report of a study as far as it has come, from the store alone."""
 
+import dataclasses
 from pathlib import Path
 
 from rich.console import Console
 
+from harness.report import Report, headline
 from harness.report.assemble import stored_report, warnings_of
 from harness.results.open import open_study
+from harness.results.standing import standing
 from harness.store.folders import take_files
 from harness.store.kept import told_of_cells
 from harness.store.locations import Locations
 from harness.store.missing import missing_artifacts
+from harness.store.reader import StudyReader
 
 
 def print_report(
@@ -41,7 +45,7 @@ def print_report(
         if lost is not None:
             console.print(lost, style="yellow", markup=False, highlight=False)
     warnings = warnings_of(loaded, reader.notes())
-    report = stored_report(loaded, reader, warnings)
+    report = _with_standing(stored_report(loaded, reader, warnings), reader, locations)
     if out is not None:
         paths = report.write(out)
         num_more = len(paths) - 1
@@ -50,3 +54,12 @@ def print_report(
         for path in shown:
             console.print(f"{path}", markup=False, highlight=False, soft_wrap=True)
     report.terminal(console, verbose)
+
+
+def _with_standing(report: Report, reader: StudyReader, locations: Locations) -> Report:
+    """Returns a report that says whether what is missing is being trained."""
+    if not report.missing:
+        return report
+    is_running, told = standing(reader, locations)
+    answer = headline.while_running(report.answer) if is_running else report.answer
+    return dataclasses.replace(report, answer=answer, standing=told)

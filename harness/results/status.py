@@ -10,11 +10,12 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.results.open import open_study
+from harness.results.standing import standing
 from harness.store.kept import told_of_cells
 from harness.store.locations import Locations
-from harness.store.lock import holder_of
 from harness.store.reader import StudyReader
 from harness.study import Study
+from harness.study.demand import demand
 from harness.study.units import Phase
 from harness.training.messages import RunState
 
@@ -112,8 +113,11 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
         condition = [each.condition] if has_conditions else []
         table.add_row(*condition, each.arm, each.phase, str(each.num_wanted), *texts)
     is_asked = runs.index.isin([row for each in asked for row in each.runs.index])
-    wanted = shown_total(loaded, sum(each.num_wanted for each in asked))
-    sentences = [*_standing(runs[is_asked], wanted, study, reader, locations)]
+    num_wanted = sum(each.num_wanted for each in asked)
+    # Fewer runs may be all, which the launch that found nothing left to do has noted.
+    has_all = is_asked.sum() >= num_wanted or reader.notes().complete == demand(loaded)
+    wanted = shown_total(loaded, num_wanted)
+    sentences = [*_standing(runs[is_asked], wanted, has_all, study, reader, locations)]
     sentences += _left(runs[~is_asked & runs["phase"].isin(list(Phase))])
     told = told_of_cells(loaded)
     table.caption = " ".join(sentences) + (f"\n{told}" if told else "")
@@ -121,9 +125,17 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
 
 
 def _standing(
-    runs: pd.DataFrame, wanted: str, study: str, reader: StudyReader, locations: Locations
+    runs: pd.DataFrame,
+    wanted: str,
+    has_all: bool,
+    study: str,
+    reader: StudyReader,
+    locations: Locations,
 ) -> Iterator[str]:
-    """Yields sentences on how much has ended, where the rest stands, and who trains it."""
+    """Yields sentences on how much has ended, where the rest stands, and who trains it.
+
+    ``has_all`` says whether all runs that are wanted are there, ended or not.
+    """
     unfinished = set(runs.loc[runs["state"] == str(RunState.RUNNING), "run_id"])
     num_unfinished = len(unfinished)
     num_ended = len(runs) - num_unfinished
@@ -134,9 +146,13 @@ def _standing(
         where = f"; the furthest stands at update {max(updates):,}" if updates else ""
         verb = "is" if num_unfinished == 1 else "are"
         yield f"{num_unfinished:,} {verb} unfinished{where}."
-    if holder := holder_of(reader.study_name, locations):
-        yield f"{holder[:1].upper()}{holder[1:]} runs the study."
-    elif num_unfinished:
+    is_running, told = standing(reader, locations)
+    if is_running:
+        yield told
+        return
+    if told and (num_unfinished or not has_all):
+        yield told
+    if num_unfinished:
         them = (
             "it from its last checkpoint"
             if num_unfinished == 1

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
+from harness.results.standing import last_activity
 from harness.results.status import asked_runs, shown_total, stored_runs
 from harness.store.address import StoreError, without_passwords
 from harness.store.kept import ASIDE, check_store, load_stored, stored_names
@@ -129,7 +130,7 @@ def _standing(reader: StudyReader, locations: Locations) -> Standing:
     if state != RUNNING and says.startswith(UNDER_WAY):
         says = ""  # what was under way then
     num_ended = len(counted) - int(is_open.sum())
-    return Standing(reader.study_name, state, num_ended, wanted, _last(reader), says)
+    return Standing(reader.study_name, state, num_ended, wanted, last_activity(reader), says)
 
 
 def _state(name: str, locations: Locations, num_runs: int, is_whole: bool) -> str:
@@ -141,12 +142,3 @@ def _state(name: str, locations: Locations, num_runs: int, is_whole: bool) -> st
     if is_whole:
         return "finished"
     return "unfinished" if num_runs else "not begun"
-
-
-def _last(reader: StudyReader) -> datetime | None:
-    """Returns when a study's latest run began, ended or was last evaluated."""
-    rows = reader.search()
-    moments = [moment for row in rows for moment in (row.start_time, row.end_time) if moment]
-    open_rows = [row for row in rows if row.end_time is None]
-    moments += [point.time_ms for row in open_rows for point in reader.points(row)]
-    return datetime.fromtimestamp(max(moments) / 1000) if moments else None

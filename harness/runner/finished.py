@@ -3,7 +3,7 @@
 import hashlib
 
 from harness import data
-from harness.report import Report
+from harness.report import Report, colors
 from harness.report.assemble import stored_report, warnings_of
 from harness.store.identity import check_identity
 from harness.store.locations import Locations
@@ -40,6 +40,7 @@ def finished_report(study: Study, locations: Locations) -> Report | None:
 
 
 def report_digest(report: Report) -> str:
-    """Returns a digest of what a report says, and of how the pages show it."""
-    text = f"{report.csv()}{report.note()}pages {PAGES}"
+    """Returns a digest of what a report says, and of how the pages show it, in which colours."""
+    shades = colors.by_arm([result.name for result in report.results], report.study.baseline.name)
+    text = f"{report.csv()}{report.note()}pages {PAGES}{shades}"
     return hashlib.sha256(text.encode()).hexdigest()

@@ -40,7 +40,7 @@ class LivePage:
         self.colors = colors.by_arm([arm.name for arm in study.arms], study.baseline.name)
         self._logarithmic = [name for name, is_log in tuned(study).items() if is_log]
         self._title, self._told_at, self._told = "", -math.inf, dict[Unit, dict[str, str]]()
-        self._is_prepared = False
+        self._drawn: Phase | None = None
 
     def shown(self, settings: Settings) -> dict[str, float]:
         """Returns the numbers that charts of a trial need: what is searched by its logarithm."""
@@ -54,9 +54,9 @@ class LivePage:
         return {views.COLOR_TAG: self.colors[unit.arm]}
 
     @contextmanager
-    def training(self, title: str) -> Iterator[None]:
+    def training(self, title: str, phase: Phase) -> Iterator[None]:
         """Says that this is trained, and that it stopped where an exception ends it."""
-        self.begin(title)
+        self.begin(title, phase)
         try:
             yield
         except BaseException:
@@ -64,14 +64,21 @@ class LivePage:
                 self._tell("stopped")
             raise
 
-    def begin(self, title: str) -> None:
-        """Says what is trained now; the first time it makes the page ready."""
+    def begin(self, title: str, phase: Phase) -> None:
+        """Says what is trained now; the first time it makes the page ready.
+
+        The page's curves are those of the runs of ``phase`` until the first replicate, and of
+        replicates from then on.
+        """
         self._title = title
-        if not self._is_prepared:
+        if self._drawn is None:
             for arm in self._arms:
                 self._writer.show_arm(arm, self.tags(arm))
-            set_views(self._study, self._writer)
-            self._is_prepared = True
+        has_replicates = any(key.phase is Phase.REPLICATE for key in self._ends)
+        drawn = Phase.REPLICATE if has_replicates else phase
+        if self._drawn is not drawn:
+            set_views(self._study, self._writer, drawn)
+            self._drawn = drawn
         self._tell("running")
 
     def tell(self) -> None:
@@ -130,9 +137,12 @@ def keys(study: Study) -> list[str]:
 
 
 def set_views(
-    study: Study, writer: BackgroundWriter, levels: tuple[float, float] | None = None
+    study: Study,
+    writer: BackgroundWriter,
+    drawn: Phase = Phase.REPLICATE,
+    levels: tuple[float, float] | None = None,
 ) -> None:
-    """Keeps a study's views; ``levels`` bound what its curves show."""
+    """Keeps a study's views; curves are of the runs of ``drawn``, within ``levels``."""
     for view in views.of_study(
         study.measure.objective,
         tuned=tuned(study),
@@ -140,6 +150,7 @@ def set_views(
         is_timed=study.measure.runtime is not None,
         split=measure.split_of(study),
         has_conditions=any(unit.condition for unit in study.units),
+        drawn=drawn,
         levels=levels,
     ):
         writer.set_view(view)

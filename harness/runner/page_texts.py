@@ -3,8 +3,9 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from harness.report import Report, number_texts, sentences, tables
+from harness.report import Report, forms, number_texts, sentences, tables
 from harness.report.arm_results import ArmResult
+from harness.report.tables import Section
 from harness.store import views
 
 LINE_LENGTH = 95
@@ -139,7 +140,6 @@ def under_way(
         links: To the views.
     """
     tags = [tag for tag in ENDED if all(tag in counts for counts in ended.values())]
-    rows = [("Arm", *(ENDED[tag] for tag in tags)), ("---",) * (1 + len(tags))]
-    rows += [(arm, *(counts[tag] for tag in tags)) for arm, counts in ended.items()]
-    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-    return f"{state.capitalize()}: {title}, {moment} · {links}\n\n{table}"
+    rows = [(arm, *(counts[tag] for tag in tags)) for arm, counts in ended.items()]
+    table = forms.narrow_markdown(Section("", ("Arm", *(ENDED[tag] for tag in tags)), rows))
+    return f"{state.capitalize()}: {title}, {moment} · {links}\n\n{table}\n"

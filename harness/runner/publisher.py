@@ -60,7 +60,7 @@ def _write(scheduler: Scheduler, report: Report) -> None:
     writer.color(scheduler.page.colors)
     links = page_texts.links(writer.experiment_id, live_page.keys(study), report_run)
     writer.describe(page_texts.description(report, links))
-    live_page.set_views(study, writer, _levels(scheduler))
+    live_page.set_views(study, writer, levels=_levels(scheduler))
 
 
 def _levels(scheduler: Scheduler) -> tuple[float, float] | None:

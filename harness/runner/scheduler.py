@@ -314,7 +314,7 @@ class Scheduler:
         total = sum(self._num_updates(plan) for plan in plans)
         self.display.begin(title, total, self._remaining_updates(plans))
         try:
-            with self.page.training(title):
+            with self.page.training(title, keys[0].phase):
                 self.executor.execute(plans, self.record)
             self.writer.drain()
         finally:

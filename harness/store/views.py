@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from harness.study.units import Phase
 from harness.tasks.objective import Objective, objective_of
 
 TAG = "mlflow.sharedViewState."
@@ -58,6 +59,12 @@ WIDTHS = {
 }
 """Of columns of tags: the whole first table fits beside the side bar at 1,280 pixels."""
 OWN_SECTION = "own"
+HEADINGS = {
+    Phase.TRIAL: "Trials over seconds and updates",
+    Phase.FINALIST: "Finalists over seconds and updates",
+    Phase.REPLICATE: "Over seconds, and over updates",
+}
+"""Phase -> what stands over the curves of its runs."""
 OTHER_SECTIONS = (
     *("arm", "final", "test", "train", "trial", "validation"),
     *("Model metrics", "System metrics"),
@@ -115,6 +122,7 @@ def of_study(
     is_timed: bool,
     split: str,
     has_conditions: bool,
+    drawn: Phase = Phase.REPLICATE,
     levels: tuple[float, float] | None = None,
 ) -> list[View]:
     """Returns a study's views: its answer, its curves, its trials where it has any, its costs.
@@ -126,12 +134,13 @@ def of_study(
         is_timed: Whether it measures runtime.
         split: Which split an arm's summary is of: ``test`` or ``training``.
         has_conditions: Whether arms stand under conditions.
+        drawn: The phase whose runs have their curves drawn: before a replicate begins, a search's.
         levels: The least and the greatest number that curves show; None: whatever they have.
     """
     places = ["condition", "arm"] if has_conditions else ["arm"]
     return [
         _answer(places[:-1], objective_of(objective), split, is_timed, bool(tuned)),
-        _curves(places, objective, levels),
+        _curves(places, objective, drawn, levels),
         *([_trials(places, objective, tuned, num_seeds)] if tuned else []),
         _costs(places[:-1], objective_of(objective), split, is_timed),
     ]
@@ -159,8 +168,10 @@ def _answer(
     return View(ANSWER, "The answer, arm by arm", state)
 
 
-def _curves(places: list[str], objective: str, levels: tuple[float, float] | None) -> View:
-    """Returns the view of one row a seed, its curve in its arm's colour, over time and updates."""
+def _curves(
+    places: list[str], objective: str, drawn: Phase, levels: tuple[float, float] | None
+) -> View:
+    """Returns the view of one row a run, its curve in its arm's colour, over time and updates."""
     shown_as = objective_of(objective)
     columns = [_tag(name) for name in (*places, "seed", "state")]
     columns += [_metric(name) for name in (objective, f"test/{shown_as.key}", "seconds")]
@@ -188,8 +199,8 @@ def _curves(places: list[str], objective: str, levels: tuple[float, float] | Non
         _chart("LINE", "over seconds", **shown, **over_seconds),
         _chart("LINE", "over updates", **shown, **named, xAxisKey="step"),
     ]
-    state = _state(columns, charts, objective, shown_as, "phase = 'replicate'")
-    state["compareRunSections"][0]["name"] = "Over seconds, and over updates"
+    state = _state(columns, charts, objective, shown_as, f"phase = '{drawn}'")
+    state["compareRunSections"][0]["name"] = HEADINGS[drawn]
     return View(CURVES, "Curves over seconds and updates", state)
 
 

@@ -56,6 +56,20 @@ UI = "from harness.store import server; server.IDLE_SECONDS = 600.0; from harnes
 UI += "cli.main()"
 """`harness`, which waits for MLflow's server as long as a machine may need that others use."""
 WHOLE = "e => [e, ...e.querySelectorAll('*')].every(x => x.scrollWidth <= x.clientWidth + 1)"
+WORDS = """block => {
+  const words = [], texts = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) for (const found of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
+    const range = document.createRange();
+    range.setStart(texts.currentNode, found.index);
+    range.setEnd(texts.currentNode, found.index + found[0].length);
+    const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
+    words.push([found[0], lines.size]);
+  }
+  return words;
+}"""
+"""Returns each word of an element, and in how many lines it stands."""
+UNFOLD = "mlflow.experiment.metadata_editor.expand_button"
+"""What MLflow calls the arrow that unfolds a description."""
 METRIC = "validation/perplexity"
 SEEDS, UPDATES = 3, 16
 pytestmark = [
@@ -84,6 +98,7 @@ def written(folder: Path, report: Report) -> dict[str, str]:
     return {
         "running": written_study.write_running(folder),
         "answered": written_study.write_answered(folder),
+        "widest": written_study.write_widest(folder),
     }
 
 
@@ -252,6 +267,22 @@ def test_the_answer_of_nine_long_names_takes_one_line(written, address, page):
         assert line.evaluate("e => e.getBoundingClientRect().height") < 30
         box = costs.bounding_box()
         assert box is not None and box["x"] + box["width"] < 1180, "before the sign that unfolds it"
+
+    soon(shows)
+
+
+@pytest.mark.parametrize(
+    ("study", "shown"),
+    [("widest", "table:has-text('Arm')"), ("answered", "ul:has-text('Verdict: ')")],
+)
+def test_no_word_of_an_unfolded_description_is_broken(study, shown, written, address, page):
+    page.goto(page_of(address, written[study], views.ANSWER))
+    page.locator(f"[data-component-id='{UNFOLD}']").click()
+
+    def shows():
+        words = page.locator(shown).last.evaluate(WORDS)
+        assert len(words) > 10
+        assert [word for word, num_lines in words if num_lines != 1] == []
 
     soon(shows)
 

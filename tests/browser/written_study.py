@@ -10,7 +10,8 @@ import planted
 import small_study
 
 from harness import data, study
-from harness.report import colors
+from harness.report import colors, forms
+from harness.report.tables import Section
 from harness.runner import live_page, page_texts, publisher
 from harness.runner.recorder import End
 from harness.store import views
@@ -53,11 +54,11 @@ def write_running(folder: Path) -> str:
         writer.end_run(run, state, artifacts={"curve.csv": "\n".join(table)})
         ends[key] = End(state, rows[-1]["validation/loss"])
     writer.flush()
-    page.begin("9 replicates of 9 arms")
+    page.begin("9 replicates of 9 arms", Phase.REPLICATE)
     datasets = {"": data.load(running.baseline.settings)}
     reading = SimpleNamespace(read=lambda function: function(writer.reader))
     known = SimpleNamespace(study=running, writer=reading, datasets=datasets)
-    live_page.set_views(running, writer, publisher._levels(known))
+    live_page.set_views(running, writer, levels=publisher._levels(known))
     writer.close()
     return writer.experiment_id
 
@@ -91,6 +92,31 @@ def write_answered(folder: Path) -> str:
     links = page_texts.links(writer.experiment_id, list(page_texts.LINKS), run)
     writer.describe(page_texts.description(report, links))
     live_page.set_views(study.load(folder / "running.yaml"), writer)
+    writer.close()
+    return writer.experiment_id
+
+
+def write_widest(folder: Path) -> str:
+    """Writes a description whose table has as many characters as a narrow page holds, in as many
+    columns as a verdict's, and returns the experiment's id.
+    """
+    header = (
+        "Arm",
+        "Verdict",
+        "Perplexity (test), 95 %",
+        "Ratio (95 %)",
+        "p (Holm)",
+        "Seeds ended",
+    )
+    row = ("", "no difference shown", "118.4 (118.0 to 118.8)", "1.060 (0.946 to 1.187)", "0.0016")
+    taken = sum(max(map(len, pair)) for pair in zip(header[1:5], row[1:], strict=True))
+    room = forms.NARROW - taken - len(header[5]) - 5 * forms.NARROW_GAP
+    name = f"lstm-{'h' * (room - 5)}"
+    table = forms.narrow_markdown(Section("", header, [(name, *row[1:], "8 of 8")]))
+    assert table.startswith("|")
+    writer = _writer(folder, "widest")
+    writer.summarize_arm(Unit("lstm"), {})
+    writer.describe(f"Compared with nothing\n\n{table}\n")
     writer.close()
     return writer.experiment_id
 

@@ -183,16 +183,35 @@ def test_markdown_in_a_folder_shows_its_figures(built):
 
 
 def test_note_is_short(built):
-    assert re.findall(r"(?m)^\| (\w+) .*\n\| ---", built.note()) == ["Arm"]
+    assert re.findall(r"(?m)^\| (\w+)&emsp; .*\n\| ---", built.note()) == ["Arm"]
     assert built.note().startswith(
         "**Compared with lstm in test perplexity, lstm-no-output-tanh is worse, gru_reset is better"
     )
     assert len(built.note()) < 4000 < len(built.markdown())
 
 
+def test_a_table_that_a_narrow_page_would_break_is_a_list():
+    header = ("Arm", "Verdict", "p (Holm)")
+    short = Section("", header, [("gru", "worse", "0.01"), ("lstm", "baseline", "")])
+    assert forms.narrow_markdown(short).splitlines() == [
+        "| Arm&emsp; | Verdict&emsp; | p (Holm)&emsp; |",
+        "| --- | --- | --- |",
+        "| gru&emsp; | worse&emsp; | 0.01&emsp; |",
+        "| lstm&emsp; | baseline&emsp; | &emsp; |",
+    ]
+    name = "lstm-" + "x" * forms.NARROW
+    long = Section("", header, [(name, "worse", "0.01"), ("a|b", "baseline", "")], "Said below.")
+    assert forms.narrow_markdown(long).splitlines() == [
+        f"- **{name}** · Verdict: worse · p (Holm): 0.01",
+        r"- **a\|b** · Verdict: baseline",
+        "",
+        "Said below.",
+    ]
+
+
 def test_note_of_several_conditions():
-    tables = re.findall(r"(?m)^\| Arm (.*)\n\| ---", two_conditions().note())
-    assert len(tables) == 3 and tables[0] == "| time-machine | docs |"
+    tables = re.findall(r"(?m)^\| Arm&emsp; (.*)\n\| ---", two_conditions().note())
+    assert len(tables) == 3 and tables[0] == "| time-machine&emsp; | docs&emsp; |"
 
 
 def test_csv_reads_back(built):

@@ -1,13 +1,21 @@
 """What has ended is counted, and what has not is said too."""
 
+import io
+import re
+from datetime import datetime
+
 import pytest
+from rich.console import Console
 from small_study import write
 from stored import reader_of, writer_of
 
+from harness.results import reports
 from harness.results.status import status_table
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.study.units import Phase, RunKey, Unit
+
+RUNNING = r"Running since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d, by process \d+ on \S+\."
 
 
 @pytest.fixture
@@ -37,13 +45,49 @@ def test_a_run_that_was_interrupted_is_counted_with_where_it_stands(interrupted)
     table = status_table(str(path), (), locations)
     finished, *_, unfinished = counts(table)
     assert sum(map(int, finished)) == sum(map(int, unfinished)) == 1
-    assert table.caption == (
+    known, last, again = re.split(r"(?<=at )(\d{4}-.{11}\. )", table.caption)
+    assert datetime.fromisoformat(last[:16]) <= datetime.now()
+    assert known == (
         "1 of 14 runs have ended. 1 is unfinished; the furthest stands at update 121. "
+        "Incomplete: no process runs it; its last activity was at "
+    )
+    assert again == (
         f"`harness run {path} --folder {locations.folder}` goes on with it from its last "
         "checkpoint."
     )
     with locked("small", locations):
-        assert "runs the study." in status_table(str(path), (), locations).caption
+        assert re.search(RUNNING, status_table(str(path), (), locations).caption)
+
+
+def test_a_report_says_whether_what_is_missing_is_being_trained(interrupted, tmp_path):
+    path, locations = interrupted
+    writer = writer_of(tmp_path, "small")
+    for arm, loss in (("narrow", 2.0), ("wide", 2.1)):
+        key = RunKey(Unit(arm), Phase.REPLICATE, 0)
+        run_id = writer.open_run(key, "", {}, {"seed": "1000"})
+        writer.end_run(run_id, "finished", {}, {"objective": loss, "test/loss": loss})
+    writer.flush()
+
+    def told():
+        console = Console(file=io.StringIO(), width=1000)
+        reports.print_report(str(path), (), locations, tmp_path / "out", console)
+        return console.file.getvalue(), (tmp_path / "out" / "report.html").read_text()
+
+    with locked("small", locations):
+        for text in told():
+            assert re.search(RUNNING, text) and "The study is running. So far," in text
+            assert "ncomplete" not in text
+    for text in told():
+        assert "Incomplete: no process runs it; its last activity was at 20" in text
+        assert "The study is incomplete. So far," in text and "unning since" not in text
+
+
+def test_a_report_of_a_whole_study_says_nothing_of_its_lock(store, tmp_path):
+    locations = Locations(store)
+    with locked("small", locations):
+        reports.print_report("small", (), locations, tmp_path, Console(file=io.StringIO()))
+    page = (tmp_path / "report.html").read_text()
+    assert "unning since" not in page and "ncomplete" not in page
 
 
 def test_a_study_that_ended_says_so(store):

@@ -12,7 +12,7 @@ from harness.runner import live_page
 from harness.runner.live_page import LivePage
 from harness.runner.recorder import End
 from harness.study.model import Choices, Range
-from harness.study.units import RunKey, Unit
+from harness.study.units import Phase, RunKey, Unit
 from harness.training.messages import RunState
 
 
@@ -58,7 +58,7 @@ def ended(writer, arm):
 
 def test_a_page_is_ready_before_the_first_run_has_ended(told):
     page, writer, _, _ = told
-    page.begin("8 trials of 2 arms")
+    page.begin("8 trials of 2 arms", Phase.TRIAL)
     assert list(writer.views) == ["answer", "curves", "trials", "costs"]
     assert writer.tags == {
         "narrow": {"mlflow.runColor": "#000000", "trials": "0/4", "n": "0/3"},
@@ -67,12 +67,12 @@ def test_a_page_is_ready_before_the_first_run_has_ended(told):
     first, *_, row = writer.notes[-1].splitlines()
     assert first.startswith("Running: 8 trials of 2 arms, ")
     assert "[curves](#/experiments/7/runs?workflowType=machine_learning" in first
-    assert row == "| wide | 0/4 | 0/3 |"
+    assert row == "| wide&emsp; | 0/4&emsp; | 0/3&emsp; |"
 
 
 def test_what_has_ended_is_told_but_not_with_every_run(told):
     page, writer, ends, clock = told
-    with pytest.raises(KeyboardInterrupt), page.training("8 trials of 2 arms"):
+    with pytest.raises(KeyboardInterrupt), page.training("8 trials of 2 arms", Phase.TRIAL):
         stopped_while_it_trains(page, writer, ends, clock)
     assert writer.notes[-1].startswith("Stopped: 8 trials of 2 arms, ")
     assert ended(writer, "wide") == ("6/6", "0/3")
@@ -92,6 +92,21 @@ def stopped_while_it_trains(page, writer, ends, clock):
     raise KeyboardInterrupt
 
 
+def test_curves_are_of_trials_until_a_replicate_begins(told):
+    page, writer, ends, _ = told
+
+    def drawn():
+        return writer.views["curves"].state["searchFilter"]
+
+    page.begin("8 trials of 2 arms", Phase.TRIAL)
+    assert drawn() == "tags.phase = 'trial'"
+    page.begin("6 replicates of 2 arms", Phase.REPLICATE)
+    assert drawn() == "tags.phase = 'replicate'"
+    end(ends, "narrow/replicate/0")
+    page.begin("2 trials of 1 arm", Phase.TRIAL)  # a search that is extended
+    assert drawn() == "tags.phase = 'replicate'"
+
+
 def test_what_is_searched_by_its_logarithm_is_shown_by_it(told, small):
     page = told[0]
     settings = study_settings(small, learning_rate=0.01)
@@ -107,7 +122,7 @@ def test_a_unit_of_a_repeat_counts_for_its_arm(told):
     ends[RunKey(Unit("wide", repeat=1), RunKey.parse("wide/trial/0").phase, 0)] = End(
         RunState.FINISHED, 1.0
     )
-    page.begin("trials")
+    page.begin("trials", Phase.TRIAL)
     assert ended(writer, "wide")[0] == "1/4"
 
 
