@@ -256,7 +256,8 @@ class _Fault:
     def _remedy(self) -> str:
         value, name = self.value, self.name
         if self.kind == "option" and isinstance(value, list):
-            return f"Write {name}: {', '.join(map(str, value))}."
+            is_text = bool(value) and all(isinstance(item, str) for item in value)
+            return f"Write {name}: {', '.join(value)}." if is_text else "Write one value."
         if isinstance(value, list) and name in FIELDS and self.path[0] in ("fix", "across"):
             return _several_values_remedy(name, value)
         if self.kind == "literal_error":
