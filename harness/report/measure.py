@@ -29,7 +29,13 @@ def measured(study: StudyLike) -> str:
 
 
 def titled(study: StudyLike) -> str:
-    """Returns what that number is called over a column, with its unit."""
+    """Returns what that number is called over a column, with its unit.
+
+    A series is scaled for training, and what is learned of it is judged so: its errors are not in
+    the series' own unit, which the table of forecasts has.
+    """
     objective = objective_of(study.measure.objective)
     unit = f", {objective.unit}" if objective.unit else ""
+    if study.baseline.settings.task == "forecasting":
+        unit += ", of scaled values"
     return f"{objective.title} ({'test' if is_held_out(study) else 'training, running'}{unit})"

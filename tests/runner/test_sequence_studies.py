@@ -111,6 +111,13 @@ def test_forecasts_stand_beside_simple_ones_in_a_table_and_are_drawn(reports, fo
     assert kept.groupby("arm").size().to_dict() == {"lstm": 40, "gaussian": 40}
 
 
+def test_errors_of_scaled_values_are_called_so(reports):
+    title = "Mean squared error (test, of scaled values)"
+    assert reports["sine"].conditions[0].verdicts.title == title
+    assert title in reports["sine"].markdown() and title in reports["sine"].html()
+    assert "of scaled values" not in reports["adding"].html()
+
+
 def test_the_time_to_solve_is_compared_by_a_log_rank_test(reports):
     assert "log-rank" in reports["adding"].markdown()
     assert "log-rank" not in reports["sine"].markdown()
