@@ -1,6 +1,5 @@
 """Where a study's results live."""
 
-import re
 import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,6 @@ TRACKING = "sqlite:///mlflow.db"
 """MLflow's store unless said otherwise: a file in the study's folder."""
 STORAGE = "sqlite:///optuna.db"
 """Optuna's storage unless said otherwise: a file in the study's folder."""
-_READ_OTHERWISE = re.compile(r"\?|%[0-9A-Fa-f]{2}")
-"""What SQLAlchemy takes for the begin of options, or decodes: the file would lie elsewhere."""
-FILE_SCHEMES = (SQLITE, JOURNAL)
-"""What stands before the path of a store that is a file."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +39,12 @@ class Locations:
         Raises:
             StoreError: It would lie elsewhere.
         """
-        return self._in_folder(self.tracking)
+        return self._in_folder("tracking", self.tracking)
 
     @property
     def storage_url(self) -> str:
         """Optuna's address; likewise."""
-        return self._in_folder(self.storage)
+        return self._in_folder("storage", self.storage)
 
     @property
     def options(self) -> str:
@@ -86,18 +81,48 @@ class Locations:
     def _found(self) -> "Locations":
         return self.found_here or Locations(Path.cwd())
 
-    def _in_folder(self, uri: str) -> str:
-        for scheme in FILE_SCHEMES:
-            if uri.startswith(scheme):
-                if scheme == SQLITE and _READ_OTHERWISE.search(str(self.folder.resolve())):
-                    raise StoreError(
-                        "folder: must have a path without `?` or a code such as `%20`, which mean "
-                        "something else in a database's address, but got "
-                        f"folder={str(self.folder.resolve())!r}. Rename it, or choose another "
-                        "with --folder."
-                    )
-                return f"{scheme}{(self.folder / uri.removeprefix(scheme)).resolve()}"
-        return uri
+    def _in_folder(self, name: str, uri: str) -> str:
+        if uri.startswith(JOURNAL):
+            return f"{JOURNAL}{(self.folder / uri.removeprefix(JOURNAL)).resolve()}"
+        if not uri.startswith(SQLITE):
+            return uri
+        relative, mark, options = uri.removeprefix(SQLITE).partition("?")
+        path = str((self.folder / relative).resolve())
+        address = f"{SQLITE}{path}{mark}{options}"
+        if (read := _read(address)) != path:
+            raise self._read_otherwise(name, uri, relative, read)
+        return address
+
+    def _read_otherwise(self, name: str, uri: str, relative: str, read: str) -> StoreError:
+        """Returns the error of a file that would lie elsewhere, by the fault of folder or address.
+
+        Args:
+            name: ``tracking`` or ``storage``.
+            uri: The address.
+            relative: The path in it.
+            read: Which file SQLAlchemy reads from the whole path.
+        """
+        if _read(f"{SQLITE}{relative}") != relative:
+            return StoreError(
+                f"{name}: must name the file that SQLAlchemy reads from it, but got "
+                f"{name}={uri!r}, which it reads as {read!r}. Write its path without codes."
+            )
+        folder = str(self.folder.resolve())
+        return StoreError(
+            "folder: must have a path that a database's address can hold, where `?` and codes such "
+            f"as `%20` mean something else, but got folder={folder!r}. Rename it, or choose "
+            "another with --folder."
+        )
+
+
+def _read(address: str) -> str:
+    """Returns which file SQLAlchemy reads from an address: its releases decode different codes."""
+    path = address.removeprefix(SQLITE)
+    if "%" not in path and "?" not in path:  # SQLAlchemy takes long to load
+        return path
+    import sqlalchemy
+
+    return sqlalchemy.make_url(address).database or ""
 
 
 def _option(name: str, value: str) -> str:
