@@ -4,7 +4,8 @@
 :class:`StudyError` with everything that is wrong. A study of shipped cells is read without torch.
 
 The modules from the bottom: document and reader (YAML with positions), absent (no file), fields,
-blocks and form (what may be written), schema (that for editors), names (what an unknown name means), parse (a form
+blocks and form (what may be written), schema (that for editors), names (what an unknown name
+means), parse (a form
 and its problems), arms (drafts of the arms), space, needs, arm_rules and rules (what must hold
 across fields), units and model (the result), build (from a form to a study), file (load, loads and
 from_dict), union (several files as one), table (documentation).
