@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from cells import plugins, shipped
+from cells import plugins, shipped, stated
 from cells.base import Cell
 from cells.declarations import problems_of, told
 from cells.spelling import nearest
@@ -328,7 +328,7 @@ def source_of(cell: type[Cell]) -> str:
     if cell.__module__.startswith("cells.") and cell.name in FAMILIES.get(family, ()):
         return shipped.fingerprint(family, cell.name)
     if cell not in _sources:
-        _sources[cell] = hashlib.sha256(inspect.getsource(cell).encode()).hexdigest()
+        _sources[cell] = stated.digest(inspect.getsource(cell))
     return _sources[cell]
 
 

@@ -11,19 +11,27 @@ def sources(path: str | Path) -> dict[str, str]:
     """Returns the cells of a user's file: the name in a study -> the SHA-256 of the class's text.
 
     That is what :func:`cells.registry.source_of` says once the file has been imported. A file that
-    is gone or cannot be parsed states nothing, and a cell whose name is computed is left out.
+    is gone or cannot be parsed states nothing. A cell is left out whose name is computed, or stated
+    by more than one class: which of them is run is not known then.
     """
     try:
         with tokenize.open(path) as file:
-            text = file.read()
-        tree = ast.parse(text)
+            lines = file.readlines()  # not `splitlines`, which breaks lines where Python does not
+        tree = ast.parse("".join(lines))
     except (OSError, SyntaxError, ValueError):  # ValueError: a null character, or bytes of no text
         return {}
-    lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
         lines[-1] += "\n"
-    classes = (node for node in tree.body if isinstance(node, ast.ClassDef))
-    return {name: _digest(lines, node) for node in classes if (name := _name(node)) is not None}
+    found: dict[str, list[str]] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and (name := _name(node)) is not None:
+            found.setdefault(name, []).append(_text(lines, node))
+    return {name: digest(texts[0]) for name, texts in found.items() if len(texts) == 1}
+
+
+def digest(text: str) -> str:
+    """Returns what identifies a user's own cell: the SHA-256 of the text of its class."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _name(node: ast.ClassDef) -> str | None:
@@ -38,7 +46,7 @@ def _name(node: ast.ClassDef) -> str | None:
     return None
 
 
-def _digest(lines: list[str], node: ast.ClassDef) -> str:
-    """Returns the SHA-256 of the lines that :func:`inspect.getsource` returns for a class."""
+def _text(lines: list[str], node: ast.ClassDef) -> str:
+    """Returns the lines that :func:`inspect.getsource` returns for a class."""
     first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
-    return hashlib.sha256("".join(inspect.getblock(lines[first - 1 :])).encode()).hexdigest()
+    return "".join(inspect.getblock(lines[first - 1 :]))
