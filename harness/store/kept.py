@@ -70,9 +70,8 @@ def load_stored(study: str, overrides: Sequence[str], locations: Locations) -> S
         loaded = _kept_study(study, overrides, locations, without_cells=True)
     if not loaded.cell_files:
         return loaded
-    shipped = registry.shipped_names()
-    own = {arm.settings.cell for arm in loaded.arms}.difference(shipped)
-    sources = {cell: "unread" for cell in own} | _stored_sources(loaded.name, locations)
+    sources = {cell: "unread" for cell in _own_cells(loaded)}
+    sources |= _stored_sources(loaded.name, locations)
     for path in loaded.cell_files:
         sources |= stated.sources(path)
     return loaded.with_cell_sources(sources)
@@ -92,15 +91,37 @@ def _stored_sources(name: str, locations: Locations) -> dict[str, str]:
 
 
 def told_of_cells(study: Study) -> str | None:
-    """Returns what is said of files of cells that are gone; None where all are there."""
+    """Returns what is said of files of cells that are gone, and of cells that no file states.
+
+    None where all are there.
+    """
     gone = study.gone_cell_files
-    if not gone:
-        return None
-    shown = (
-        os.path.relpath(path) if Path(path).is_relative_to(Path.cwd()) else path for path in gone
+    there = [path for path in study.cell_files if path not in gone]
+    lines = []
+    if gone:
+        verb = "is" if len(gone) == 1 else "are"
+        lines.append(f"cells: {_shown(gone)} must be there to train or sample, but {verb} missing.")
+    named = {name for path in there for name in stated.sources(path)}
+    if there and (unknown := sorted(_own_cells(study) - named)):
+        lines.append(
+            f"cells: {_shown(there)} must state the name of a cell in one class to be compared "
+            f"with what was run, but got no such class of {' and '.join(unknown)}. Whether it was "
+            "edited is not known here; `harness run` looks."
+        )
+    return "\n".join(lines) or None
+
+
+def _own_cells(study: Study) -> set[str]:
+    """Returns the names of a study's cells that are not shipped."""
+    return {arm.settings.cell for arm in study.arms}.difference(registry.shipped_names())
+
+
+def _shown(paths: Sequence[str]) -> str:
+    """Returns paths as a person in this folder would write them."""
+    folder = Path.cwd()
+    return " and ".join(
+        os.path.relpath(path) if Path(path).is_relative_to(folder) else path for path in paths
     )
-    verb = "is" if len(gone) == 1 else "are"
-    return f"cells: {' and '.join(shown)} must be there to train or sample, but {verb} missing."
 
 
 def name_of(study: str) -> str:

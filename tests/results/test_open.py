@@ -111,6 +111,21 @@ def test_a_shipped_cell_that_changed_is_told_beside_one_that_is_gone(without_its
         open_study(str(path), (), Locations(path.parent))
 
 
+def test_a_cell_that_cannot_be_compared_is_told_and_one_within_a_block_is(without_its_cell):
+    path, _ = without_its_cell
+    locations, file = Locations(path.parent), path.parent / "mine.py"
+    file.write_text(CELL)
+    assert "cells:" not in status_table(str(path), (), locations).caption
+    file.write_text(CELL.replace('name = "mine-alone"', 'name = "mine-" + "alone"'))
+    told = f"cells: {file} must state the name of a cell in one class to be compared with what was"
+    assert told in status_table(str(path), (), locations).caption
+    at = CELL.index("class ")
+    body = "".join(f"    {line}" for line in CELL[at:].splitlines(keepends=True))
+    file.write_text(f"{CELL[:at]}if True:\n{body}")
+    with pytest.raises(IdentityError, match="cell_source"):
+        open_study(str(path), (), locations)
+
+
 @pytest.mark.parametrize("name", ["small", "small.yaml"])
 @pytest.mark.parametrize(
     "line", ["a b", "raise SystemExit(7)", "open(__file__ + '.ran', 'w')", "\x00"]
