@@ -28,7 +28,6 @@ _KINDS = {
     "dict_type": "a mapping",
 }
 
-
 MOST_WORDS = 8
 """The most words that a message lists before it says what was found."""
 _PERCENT = re.compile(r"([0-9]*\.?[0-9]+)\s*%")
