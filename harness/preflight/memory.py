@@ -14,6 +14,13 @@ from harness.settings import Settings
 from harness.training.execution import resolve_device
 from harness.training.optimizer import moments
 
+TIMES, TIMES_OF_REFERENCE, TIMES_ON_GPU = 6, 32, 2
+"""So many times the counted memory a run is expected to take.
+
+On a CPU that is measured; of engine ``reference`` torch keeps what each operation of each time step
+needs for the backward pass. On a GPU it is not measured. See docs/decisions/executors.md.
+"""
+
 
 def needed_bytes(settings: Settings, data: Data) -> int:
     """Returns the least memory that one run takes while it trains.
@@ -33,6 +40,20 @@ def needed_bytes(settings: Settings, data: Data) -> int:
         evaluated = settings.evaluation_batch_size * settings.bptt_length * arch.output_size
         count = max(count, kept * arch.num_parameters() + evaluated)
     return int(count * dtype_of(settings.precision).itemsize)
+
+
+def expected_bytes(settings: Settings, data: Data) -> int:
+    """Returns the memory that one run is expected to take on its device while it trains.
+
+    Args:
+        settings: Of the run.
+        data: That the run trains on.
+    """
+    if resolve_device(settings.device) == "cuda":
+        times = TIMES_ON_GPU
+    else:
+        times = TIMES_OF_REFERENCE if settings.engine == "reference" else TIMES
+    return times * needed_bytes(settings, data)
 
 
 def free_bytes(device: str) -> int:

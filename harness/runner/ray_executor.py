@@ -15,7 +15,7 @@ from typing import Any
 
 from cells import registry
 from harness import data
-from harness.preflight.memory import needed_bytes
+from harness.preflight.memory import expected_bytes
 from harness.runner.executor import ExecutorError, Listener
 from harness.runner.ray_cluster import check_versions, first_line, imported, join
 from harness.store.patience import Say, clock
@@ -37,13 +37,7 @@ MAX_STARTING = 64
 MAX_STARTS = 3
 """So many workers in a row may die as they start: one may meet an accident, three cannot start."""
 PROCESS_BYTES = 2**29
-"""What a worker takes beside its runs: Python, torch and a text, 0.28 GiB measured, and room."""
-ROOM, ROOM_OF_REFERENCE = 6, 16
-"""The counted memory of a run is the least it takes: so many times of it are asked for.
-
-Measured beside each other they were 3.5 to 6.4, and up to 15.3 for engine ``reference``, of which
-torch keeps what each operation of each time step needs for the backward pass.
-"""
+"""What a worker takes beside its runs: Python, torch and a text, 0.27 GiB measured, and room."""
 
 
 class WorkerDied(RuntimeError):
@@ -177,8 +171,7 @@ class RayExecutor:
             ExecutorError: No node has what it takes.
         """
         text, settings = data.load(plan.settings), plan.settings
-        room = ROOM_OF_REFERENCE if settings.engine == "reference" else ROOM
-        size = len(plan.runs) * room * needed_bytes(settings, text)
+        size = len(plan.runs) * expected_bytes(settings, text)
         is_on_gpu = resolve_device(settings.device) == "cuda"
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         useful = 1 if is_on_gpu else min(len(plan.runs), max(1, largest))
