@@ -260,3 +260,43 @@ def test_an_interruption_is_told_although_its_terminal_takes_no_more():
         )
     assert ended.returncode == 130
     assert ended.stderr == "interrupted; the same command, without --new, goes on from here\n"
+
+
+GONE = """
+import os, sys, threading
+from harness import cli
+from harness.training.threads import Threads
+from harness.training import threads
+threads.END_SECONDS = 0.0
+never = threading.Event()
+def loops(*_, **__):
+    if sys.argv.pop() == "looping":
+        pool = Threads(1, lambda: None)
+        pool.submit(never.wait)
+        pool.end()
+    os.write(1, b"begun")
+    sys.stdin.read()  # until the terminal is closed
+    sys.stdout.write("a bar")
+    sys.exit(130)
+cli.app = loops
+sys.argv = ["harness", "run", "small.yaml", sys.argv[1]]
+cli.main()
+"""
+
+
+@pytest.mark.parametrize("cell", ["looping", "ending"])
+def test_a_closed_terminal_ends_an_interrupted_launch_and_its_threads(cell):
+    terminal, end = os.openpty()
+    command = [sys.executable, "-c", GONE, cell]
+    env = {**os.environ, "PYTHONUNBUFFERED": ""}  # else the bar would be refused at once
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=end, stderr=end, env=env
+    ) as process:
+        os.close(end)
+        try:
+            assert os.read(terminal, 5) == b"begun"
+            os.close(terminal)
+            process.stdin.close()
+            assert process.wait(timeout=60) == 130
+        finally:
+            process.kill()

@@ -13,11 +13,9 @@ import os
 import sys
 
 from harness.cli import missing
-from harness.store import signals
+from harness.store import signals, terminal
 
 try:
-    import typer
-
     from harness.cli import faults
     from harness.cli.app import app
 except ModuleNotFoundError as error:
@@ -45,12 +43,15 @@ def main() -> None:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     atexit.register(gc.freeze)  # the interpreter's end would search all of them, for half a second
     with signals.handled():
+        code = faults.FAULT
         try:
             _run(*faults.arguments_and_debug(sys.argv[1:]))
         except SystemExit as end:
-            if threads := sys.modules.get("harness.training.threads"):  # what trains has loaded it
-                threads.leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
             raise
+        finally:  # whatever ended it: the interpreter would wait for a thread that never ends
+            if threads := sys.modules.get("harness.training.threads"):  # what trains has loaded it
+                threads.leave(code)
 
 
 def _run(arguments: list[str], is_debugging: bool) -> None:
@@ -60,11 +61,9 @@ def _run(arguments: list[str], is_debugging: bool) -> None:
         if faults.is_of_a_users_cell(end):  # a cell that ends the program has not done its work
             sys.exit(faults.tell(end, debug=is_debugging))
         fault = _fault_of_output()
-        if end.code == INTERRUPTED:  # a terminal that was closed takes nothing, which is no news
+        if end.code == INTERRUPTED:
             if arguments[:1] == ["run"]:
-                typer.echo(
-                    "interrupted; the same command, without --new, goes on from here", err=True
-                )
+                terminal.tell("interrupted; the same command, without --new, goes on from here")
         elif fault is not None:
             sys.exit(_told_of_output(fault))
         raise
@@ -77,6 +76,7 @@ def _run(arguments: list[str], is_debugging: bool) -> None:
 def _fault_of_output(raised: Exception | None = None) -> OSError | None:
     """Writes what is left of standard output, and returns why it takes no more.
 
+    That its terminal was closed is no fault of a command that has done its work.
     An error that names no file may have been ``raised`` by it, which only another write tells.
     """
     try:
@@ -84,17 +84,16 @@ def _fault_of_output(raised: Exception | None = None) -> OSError | None:
         if isinstance(raised, OSError) and raised.filename is None:
             os.write(sys.stdout.fileno(), b"\n")
     except OSError as error:
-        # The interpreter would try once more at its end, and print a traceback.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return error
+        is_gone = terminal.is_gone(error, sys.stdout)
+        terminal.silence(sys.stdout)
+        return None if is_gone and raised is None else error
     return None
 
 
 def _told_of_output(fault: OSError) -> int:
     """Says why standard output takes no more, and returns the exit code."""
-    print(
+    terminal.tell(
         f"standard output: must take what is printed, but got {fault.strerror!r}. Send it "
-        "elsewhere; what is stored stays as it is.",
-        file=sys.stderr,
+        "elsewhere; what is stored stays as it is."
     )
     return faults.FAULT

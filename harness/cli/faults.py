@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from cells.faults import words_of
 from harness.cli import missing
+from harness.store import terminal
 from harness.store.address import UnansweredError, without_passwords
 
 DEBUG = "--debug"
@@ -114,7 +115,7 @@ def tell(error: BaseException, *, debug: bool) -> int:
         lines.append(_logged(error))
     if debug:
         lines.insert(0, _traceback(error))
-    print(without_passwords("\n".join(lines)), file=sys.stderr)
+    terminal.tell(without_passwords("\n".join(lines)))
     return told.exit_code
 
 

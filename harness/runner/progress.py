@@ -4,7 +4,6 @@ On a terminal that is one bar for the whole study, in a notebook one line that c
 elsewhere a line now and then.
 """
 
-import errno
 import html
 import math
 import os
@@ -19,11 +18,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Column
 
-from harness.store import signals
+from harness.store import signals, terminal
 from harness.store.address import without_passwords
 
 LINE_SECONDS = 20.0
 """Without a terminal: least time between two lines on the same stage."""
+BAR_SECONDS = 0.1
+"""On a terminal: least time between two drawings of the bar."""
 NOTEBOOK_SECONDS = 0.5
 """In a notebook: least time between two changes of the line."""
 NOTEBOOK_COLUMNS = 80
@@ -43,9 +44,10 @@ def _printing(method: Callable[..., None]) -> Callable[..., None]:
             try:
                 method(self, *args, **kwargs)
             except OSError as error:
-                if error.errno != errno.EIO or not self._had_terminal:
+                if not terminal.is_gone(error, self.console.file):
                     raise
-                self.console.quiet = True  # the terminal was closed
+                terminal.silence(self.console.file)
+                self.console.quiet = True
 
     return prints
 
@@ -54,7 +56,7 @@ class Display:
     """Shows how far a study has come, stage by stage, and single lines between the stages."""
 
     def __init__(self, console: Console):
-        self.console, self._had_terminal = console, console.is_terminal
+        self.console = console
         self._bar: Progress | None = None
         self._set_line: Callable[[str, float], None] | None = None
         self._title, self._text = "", ""
@@ -135,16 +137,21 @@ class Display:
         best = self._best.get(condition) if arm else None
         self._text = f"{best[1]}; {text}" if best else text
         now = time.monotonic()
-        if self._bar is not None:
-            self._show()
-        elif now - self._said > (NOTEBOOK_SECONDS if self._set_line else LINE_SECONDS):
+        if now - self._said > self._least_seconds():
             self._said = now
             self._show()
+
+    def _least_seconds(self) -> float:
+        """Returns the least time between two showings."""
+        if self._bar is not None:
+            return BAR_SECONDS
+        return NOTEBOOK_SECONDS if self._set_line else LINE_SECONDS
 
     @_printing
     def end(self) -> None:
         """Ends the stage."""
         if self._bar is not None:
+            self._show()
             bar, self._bar = self._bar, None
             bar.stop()
         if self._set_line is not None:
@@ -164,6 +171,7 @@ class Display:
                 count=count,
                 left=f"{left} left" if left else "",
                 text=self._text,
+                refresh=True,
             )
             return
         time_left = f", {left} left" if left else ""
@@ -225,6 +233,7 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.fields[left]}", markup=False, table_column=Column(no_wrap=True)),
         TextColumn("{task.fields[text]}", markup=False, table_column=rest),
         console=console,
+        auto_refresh=False,  # a thread of its own would meet a closed terminal where nobody looks
         transient=True,
         expand=True,
     )

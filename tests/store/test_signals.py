@@ -202,13 +202,10 @@ def test_a_second_one_ends_a_block_that_does_not_end(second, tmp_path):
 
 
 BAR = """
-import functools, os, signal, time
+import os, signal, time
 from rich.console import Console
-from harness.runner import progress
 from harness.runner.progress import Display
 from harness.store.signals import handled
-# No thread draws the bar again, perhaps behind the last words.
-progress.Progress = functools.partial(progress.Progress, auto_refresh=False)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with handled():
     display = Display(Console())
