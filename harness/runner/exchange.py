@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.store.presence import await_readable
 from harness.store.soundness import check_stores
+from harness.study.units import Phase, Unit
 from harness.tasks.objective import loss_of
 from harness.training import checkpoint, runtime
 from harness.training.fields import MessageError
@@ -171,10 +172,21 @@ def ingest_records(
         if measured:
             _check_arms(measured, set(runtime_phase.timing_plans(scheduler)), source)
             runtime_phase.store_timings(scheduler, measured)
-        publisher.publish(scheduler, scheduler.report())
+        publisher.publish(scheduler, scheduler.report(), _going_on(scheduler, wanted))
     num_ended = sum(isinstance(message, RunEnded) for message in missing)
     line = f"{source}: {num_ended} runs and {len(measured)} timings stored"
     return f"{line}; its last line was cut off, and is left out" if is_cut else line
+
+
+def _going_on(scheduler: Scheduler, wanted: Iterable[str]) -> set[Unit]:
+    """Returns the arms of which runs are still to come, of runs that were ``wanted`` before.
+
+    While any arm searches, those that do are the only ones whose runs are asked for.
+    """
+    keys = [key_of(run) for run in wanted]
+    if any(key.phase is not Phase.REPLICATE for key in keys):
+        return {unit.first_repeat for unit in scheduler.units}
+    return {key.unit.first_repeat for key in keys if key not in scheduler.recorder.ends}
 
 
 def _read(source: Path) -> tuple[list[Message], list[Measurement], bool]:

@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from collections.abc import Collection
 from numbers import Real
 
 from harness.report import Report
@@ -19,15 +20,16 @@ HEADROOM = 0.05
 """Nats between the outermost curve and the edge of its chart."""
 
 
-def publish(scheduler: Scheduler, report: Report) -> None:
+def publish(scheduler: Scheduler, report: Report, going_on: Collection[Unit] = ()) -> None:
     """Writes each arm's summary and the verdict, and clears what a whole study needs no more.
 
-    A report that says what the last one said is not written again where nothing was trained.
+    A report that says what the last one said is not written again where nothing was trained. The
+    own runs of arms that are ``going_on`` do not end.
     """
     study = scheduler.study
     digest = report_digest(report)
     if scheduler.has_recorded or scheduler.notes.reported != digest:
-        _write(scheduler, report)
+        _write(scheduler, report, going_on)
         scheduler.note(reported=digest)
     if not report.missing:
         looks = {*scheduler.notes.looks, num_pairs(study)}
@@ -36,7 +38,7 @@ def publish(scheduler: Scheduler, report: Report) -> None:
         shutil.rmtree(scheduler.locations.checkpoints(study.name), ignore_errors=True)
 
 
-def _write(scheduler: Scheduler, report: Report) -> None:
+def _write(scheduler: Scheduler, report: Report, going_on: Collection[Unit]) -> None:
     """Writes summaries, files, description, colours and views.
 
     The files are with the first baseline's own run: an experiment has no place for files.
@@ -55,7 +57,8 @@ def _write(scheduler: Scheduler, report: Report) -> None:
         files = report.files(png=False) if str(unit) == study.baseline.key else {}
         page = scheduler.page
         tags = page.ended(unit) | page_texts.cells(result, row["split"]) | page.tags(unit)
-        run_id = writer.summarize_arm(unit, metrics, artifacts=files, tags=tags)
+        is_over = unit not in going_on
+        run_id = writer.summarize_arm(unit, metrics, files, tags, is_over)
         report_run = run_id if files else report_run
     writer.color(scheduler.page.colors)
     links = page_texts.links(writer.experiment_id, live_page.keys(study), report_run)

@@ -196,9 +196,12 @@ class BackgroundWriter:
         metrics: Mapping[str, float],
         artifacts: Mapping[str, str | bytes] | None = None,
         tags: Mapping[str, str] | None = None,
+        is_over: bool = True,
     ) -> str:
-        """Ends an arm and returns the id of its own run, as :meth:`StudyWriter.summarize_arm`."""
-        return self.call(lambda writer: writer.summarize_arm(unit, metrics, artifacts, tags))
+        """Sums an arm up as :meth:`StudyWriter.summarize_arm`; returns the id of its own run."""
+        return self.call(
+            lambda writer: writer.summarize_arm(unit, metrics, artifacts, tags, is_over)
+        )
 
     def color(self, colors: Mapping[str, str]) -> None:
         """Has the page draw every run in its arm's colour."""

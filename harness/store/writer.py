@@ -257,12 +257,13 @@ class StudyWriter:
         metrics: Mapping[str, float],
         artifacts: Mapping[str, str | bytes] | None = None,
         tags: Mapping[str, str] | None = None,
+        is_over: bool = True,
     ) -> str:
-        """Ends an arm: its metrics on its own run as ``arm/...``; sorting shows leaves only then.
+        """Writes an arm's metrics on its own run as ``arm/...``; sorting shows leaves only then.
 
         A number that is not whole is kept to six digits; one that was known before and is no more
         becomes NaN, and one that is known as it is is not written. ``tags`` are what the page shows
-        of it as texts.
+        of it as texts. Its own run ends where the arm ``is_over``: where no run of it is to come.
 
         Returns:
             MLflow's id of the arm's own run.
@@ -273,8 +274,11 @@ class StudyWriter:
         values = changed(known, {f"arm/{key}": short(value) for key, value in metrics.items()})
         store_files(self._client, arm_run.run_id, artifacts or {})
         arm_run.buffer = [metrics_of(values, 0, now)]  # once, where a first try failed
-        arm_run.new_tags |= texts_of({**(tags or {}), "state": str(RunState.FINISHED)})
-        self._terminate(arm_run, "FINISHED")
+        arm_run.new_tags |= texts_of(tags or {})
+        if is_over:
+            arm_run.new_tags["state"] = str(RunState.FINISHED)
+            arm_run.new_status = "FINISHED"
+        write(self._client, arm_run)
         return arm_run.run_id
 
     @timed

@@ -11,6 +11,7 @@ from rich.console import Console
 from harness.runner import exchange, launch
 from harness.runner.exchange import Shard, ShardError
 from harness.store.locations import Locations
+from harness.store.reader import StudyReader
 from harness.training import worker
 
 COUNT = 3
@@ -28,6 +29,11 @@ def test_all_shares_are_all_packs_each_once():
     assert sorted(sum(shares, [])) == plans and max(map(len, shares)) == 3
 
 
+def arm_statuses(locations):
+    runs = StudyReader(locations.tracking_uri, "small").search()
+    return {run.status for run in runs if run.tags["phase"] == "arm"}
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("without_report_files")
 def test_a_round_in_shares_is_that_of_one_machine(tmp_path):
@@ -36,7 +42,7 @@ def test_a_round_in_shares_is_that_of_one_machine(tmp_path):
         return path, Locations(folder)
 
     path, locations = write(tmp_path / "shares")
-    said = []
+    said, statuses = [], []
     for turn in range(6):
         records = []
         for number in range(1, COUNT + 1):
@@ -51,6 +57,8 @@ def test_a_round_in_shares_is_that_of_one_machine(tmp_path):
             exchange.ingest_records(path, file, locations=locations)
         if not records:
             break
+        statuses.append(arm_statuses(locations))
+    assert statuses[0] == {"KILLED"} and statuses[-1] == {"FINISHED"}
     assert all("nothing is missing" in line for line in said[-COUNT:])
     assert any("packs has none for 3/3" in line for line in said)
     quiet = Console(file=io.StringIO())

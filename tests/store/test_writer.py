@@ -300,6 +300,17 @@ def test_an_unknown_end_is_refused(writer):
         writer.end_run(start(writer), "done")
 
 
+def test_an_arm_that_goes_on_is_summed_up_and_does_not_end(writer):
+    start(writer)
+    own = writer.summarize_arm(Unit("lstm"), {"trials": 1.0}, tags={"n": "1"}, is_over=False)
+    run = writer._client.get_run(own)
+    assert (run.info.status, run.data.metrics, run.data.tags["n"]) == (
+        "RUNNING",
+        {"arm/trials": 1.0},
+        "1",
+    )
+
+
 def test_an_arms_summary_is_on_its_parent_under_arm_alone(new, writer):
     writer.end_run(start(writer), "finished", metrics={"validation/perplexity": 7.0})
     writer.summarize_arm(Unit("lstm"), {"validation/perplexity": 7.5}, {"verdict.md": "better"})
