@@ -25,9 +25,9 @@ from torch.utils._pytree import tree_leaves
 
 import cells
 from harness import provenance
-from harness.bench.options import own_shape
 from harness.bench.record import Shape
 from harness.bench.subjects import Place, settings_of, write_text
+from harness.bench.wanted import BASE, WORDS
 from harness.engine import Engine, Layer, base
 from harness.engine.gpu import gpu
 from harness.engine.gpu.launches import Buffers, Call, Layout, Piece
@@ -46,7 +46,6 @@ from harness.training.plan import Run
 from harness.training.shard import Shard
 
 STAND_IN = torch.device("meta")
-BASE, WORDS = own_shape("B32,T35,H256,V28"), own_shape("B32,T35,H256,V10000")
 CELLS = (
     *("lstm", "gru", "rnn-tanh", "gru-reset-before", "lstm-layer-norm", "nas", "lstm-mogrifier"),
     "indrnn",
