@@ -17,9 +17,11 @@ from harness.store.signals import SECOND_SECONDS, check, handled, held
 
 @pytest.fixture(autouse=True)
 def pythons_own_handler():
-    """A process that a shell started in the background ignores SIGINT."""
+    """A process that a shell started in the background ignores SIGINT and SIGQUIT."""
     before = [(number, signal.getsignal(number)) for number in signals.SIGNALS]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in signals.SIGNALS:
+        is_int = number == signal.SIGINT
+        signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
     yield
     for number, handler in before:
         signal.signal(number, handler)

@@ -143,6 +143,6 @@ def test_files_that_are_no_text(tmp_path, content, message):
 def test_a_missing_file():
     with pytest.raises(
         study.StudyError,
-        match="absent.yaml:1:1: study file: must be readable, but got .*No such file",
+        match=r"absent.yaml:1:1: study file: must exist, but got path='absent.yaml'\. `harness",
     ):
         study.load("absent.yaml")

@@ -55,7 +55,7 @@ OTHER_TRIAL = "UPDATE trial_values SET value = value + 1e-15"
     [
         ("mlflow.db", "SELECT 1", (0, 0, 0, 0)),
         ("mlflow.db", LOSE, (1, 0, 0, 0)),
-        ("mlflow.db", DOUBLE, (1, 1, 3, 3)),  # the trial 1 is a second trial 0, and one counts
+        ("mlflow.db", DOUBLE, (1, 1, 3, 2)),  # trial 1 is a second trial 0: the first one counts
         ("mlflow.db", ASIDE, (1, 1, 0, 0)),
         ("mlflow.db", OTHER, (0, 0, 3, 0)),
         ("mlflow.db", BOOKED_AGAIN, (0, 0, 3, 0)),
