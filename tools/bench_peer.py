@@ -31,7 +31,8 @@ ROOF_SECONDS = 0.5
 STUDY = Path(__file__).resolve().parents[1] / "studies" / "bench" / "peer.yaml"
 SPLIT = re.compile(
     r"(?P<all>\d+) s by the wall clock: (?P<training>\d+) s training, \d+ s timing, "
-    r"(?P<outside>[\d.]+) s outside these \(start-up (?P<start_up>[\d.]+), MLflow and Optuna (?P<stores>[\d.]+), "
+    r"(?P<outside>[\d.]+) s outside these \(start-up (?P<start_up>[\d.]+), "
+    r"MLflow and Optuna (?P<stores>[\d.]+), "
     r"checks and report (?P<rest>[\d.]+)\)"
 )
 """The line in which a launch says where its seconds went."""
