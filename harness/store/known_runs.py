@@ -26,15 +26,14 @@ class KnownRuns:
         self.arms: dict[Unit, Entry] = {}
 
     def take_up(self, stored: Sequence[RunRow]) -> None:
-        """Takes up the stored runs that are not known yet; of several of one place one counts."""
+        """Takes up all stored runs; of several of one place, known or new, one counts."""
         places: dict[RunKey, list[RunRow]] = {}
         arms: dict[Unit, list[RunRow]] = {}
         for run in stored:
-            if run.run_id in self.entries:
-                continue
-            is_loaded = not run.metrics
-            params = dict(run.params) if is_loaded else {}
-            self.entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
+            if run.run_id not in self.entries:
+                is_loaded = not run.metrics
+                params = dict(run.params) if is_loaded else {}
+                self.entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
             phase, unit = phase_of(run), unit_of(run)
             if phase == ARM_PHASE:
                 arms.setdefault(unit, []).append(run)

@@ -58,3 +58,13 @@ def test_all_runs_of_a_place_are_put_aside_and_the_one_made_anew_counts(new: Ope
     again = start(writer, phase="replicate")
     writer.end_run(again, "finished", metrics={"objective": 2.0})
     assert list(new().reader.runs(Phase.REPLICATE)["run_id"]) == [again]
+
+
+def test_a_run_that_is_found_later_takes_no_place_of_one_that_counts(new: Open) -> None:
+    key = RunKey(Unit("lstm"), Phase.REPLICATE, 0)
+    writer, other = new(), new()
+    ended = start(writer, phase="replicate")
+    writer.end_run(ended, "finished", metrics={"objective": 1.0})
+    start(other, phase="replicate")
+    writer.find_made()
+    assert writer.run_id(key) == ended
