@@ -21,7 +21,7 @@ import gpu_kernels
 import torch
 import triton
 from gpu_kernels import OPTIMIZER, Job, Kernel
-from persistent_check import text_of
+from kernel_file import text_of
 
 import cells
 from harness import provenance

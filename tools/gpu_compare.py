@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import torch
-from agreement import case, errors
+from agreement import Case, case, errors
 from torch import Tensor
 
 from harness import engine
@@ -23,6 +23,9 @@ WRONG_TENSORS_SHOWN = 4
 SECONDS = 25
 """Of a rung: two rounds of them fit in the part."""
 AT_ONCE = 3
+
+Tensors = dict[str, Tensor]
+"""Name -> outputs, or the gradient of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ def _is_near(ours: engine.Engine, rung: Rung, precision: str, bound: float, devi
     return True
 
 
-def wrong_places(found: dict[str, Tensor], theirs: dict[str, Tensor], bound: float) -> list[str]:
+def wrong_places(found: Tensors, theirs: Tensors, bound: float) -> list[str]:
     """Returns a line for each tensor that is wrong: how much of it, and where it begins.
 
     A wrong value's place tells the block (its unit) and the tile (its row of the batch) that made
@@ -180,7 +183,7 @@ def _is_lost(device: str) -> bool:
     return False
 
 
-def update_of(which: engine.Engine, given: object, device: str) -> Callable[..., dict]:
+def update_of(which: engine.Engine, given: Case, device: str) -> Callable[..., Tensors]:
     """Returns a function that makes outputs and gradients on the device.
 
     What it is called with is called after each direction, with that direction's name.
@@ -188,7 +191,7 @@ def update_of(which: engine.Engine, given: object, device: str) -> Callable[...,
     leaves = {n: v.to(device).requires_grad_() for n, v in given.parameters.items()}
     tokens, state = given.inputs.to(device), tuple(s.to(device) for s in given.state)
 
-    def update(after: Callable[[str], None] = lambda direction: None) -> dict:
+    def update(after: Callable[[str], None] = lambda direction: None) -> Tensors:
         outputs, final = which.run(given.layer, leaves, tokens, state)
         after("forward")
         total = (outputs * outputs).sum() + sum(s.sum() for s in final)
@@ -199,7 +202,7 @@ def update_of(which: engine.Engine, given: object, device: str) -> Callable[...,
     return update
 
 
-def launched(update: Callable[..., dict], device: str) -> dict:
+def launched(update: Callable[..., Tensors], device: str) -> Tensors:
     """Returns what an update leaves that is waited for.
 
     Raises:
@@ -217,7 +220,7 @@ def launched(update: Callable[..., dict], device: str) -> dict:
     return update(wait)
 
 
-def replayed(update: Callable[..., dict], device: str) -> dict:
+def replayed(update: Callable[..., Tensors], device: str) -> Tensors:
     """Returns what an update leaves that is recorded in a CUDA graph and replayed."""
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())

@@ -20,7 +20,10 @@ FILES = {"gpu": "bench.jsonl", "persistent": "persistent.jsonl"}
 LAUNCHES = Path(__file__).resolve().parents[1] / "studies" / "bench" / "gpu" / "launches.json"
 """Counted by ``tools/gpu_launches.py``."""
 NOT_MEASURED = "not measured"
-SPEED, MILLISECONDS, SCALED = "x nn", "ms", "x lstm"
+Quantity = Literal["x nn", "ms", "x lstm"]
+SPEED: Quantity = "x nn"
+MILLISECONDS: Quantity = "ms"
+SCALED: Quantity = "x lstm"
 LEGEND = (
     "B32, T35, V28 where nothing else is said. x nn: updates of one run a second, over those of "
     "the cell's class of torch.nn. ms: of an update of the whole pack. x lstm: the time over that "
@@ -51,7 +54,7 @@ class Expected:
     cell: str
     shape: str
     precision: str
-    quantity: Literal["x nn", "ms", "x lstm"]
+    quantity: Quantity
     predicted: str = ""
     wanted: str = ""
     pack: int = 1
@@ -93,9 +96,16 @@ def _one_kernel() -> list[Expected]:
     """Returns what is expected of one kernel a direction."""
 
     def row(
-        cell: str, precision: str, *told: str, pack: int = 1, name: str | None = None
+        cell: str,
+        precision: str,
+        quantity: Quantity,
+        predicted: str,
+        wanted: str = "",
+        pack: int = 1,
+        name: str | None = None,
     ) -> Expected:
-        return Expected("persistent", cell, BASE.name, precision, *told, pack=pack, name=name)  # type: ignore[arg-type]
+        told = precision, quantity, predicted, wanted, pack
+        return Expected("persistent", cell, BASE.name, *told, name=name)
 
     return [
         row("lstm", "float32", MILLISECONDS, "0.65 to 0.80", name="nn.LSTM one-hot"),

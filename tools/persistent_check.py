@@ -9,7 +9,6 @@ for CUDA.
 
 import argparse
 import itertools
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+
+from kernel_file import text_of
 
 import cells
 from harness import provenance
@@ -178,13 +178,6 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if nvrtc.find() is None:
         parser.error("NVRTC must be installed: pip install nvidia-cuda-nvrtc-cu12")
     return options
-
-
-def text_of(facts: dict[str, str], wrong: list[str], kernels: Sequence[Any]) -> str:
-    """Returns the JSON, a row of a kernel on a line; a kernel is a dataclass."""
-    rows = ",\n  ".join(json.dumps(asdict(kernel)) for kernel in kernels)
-    head = json.dumps({"facts": facts, "problems": wrong}, indent=1).removesuffix("\n}")
-    return f'{head},\n "kernels": [\n  {rows}\n ]\n}}\n'
 
 
 def main(words: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import persistent_check
 import pytest
-from persistent_check import Kernel, compiled, problems, summary, table, text_of
+from persistent_check import Kernel, compiled, problems, summary, table
 
 import cells
 from harness.engine import Layer
@@ -91,12 +91,6 @@ def test_the_shared_memory_of_the_documentation_is_that_of_the_kernels(cell, bia
     held = " | ".join(taken(size, "tf32", 0, HELD_NUMBERS) for size in sizes)
     lines = [line for line in DECISION.read_text("utf-8").splitlines() if f"| {cell}, " in line]
     assert [line.partition(" | ")[2] for line in lines] == [f"{plain} |", f"{held} |"]
-
-
-def test_the_file_holds_all_rows():
-    found = json.loads(text_of({"nvrtc": "12.9"}, ["wrong"], MADE))
-    assert found["facts"] == {"nvrtc": "12.9"} and found["problems"] == ["wrong"]
-    assert [Kernel(**row) for row in found["kernels"]] == MADE
 
 
 def test_a_cell_that_is_not_there_and_no_nvrtc_are_told(monkeypatch, capsys):
