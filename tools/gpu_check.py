@@ -7,11 +7,12 @@ than are borne, or where a cell computes something else.
 """
 
 import argparse
+import itertools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from datetime import UTC, datetime
 from multiprocessing import get_context
@@ -41,12 +42,13 @@ MOST_NAMED = 20
 """Of what is wrong; the JSON holds all of it."""
 
 
-def compiled(jobs: Sequence[Job], processes: int) -> list[Kernel]:
-    """Returns the kernels of all jobs, compiled by so many processes at once."""
+def compiled(jobs: Sequence[Job], processes: int) -> Iterator[list[Kernel]]:
+    """Yields the kernels of each job as they come, compiled by so many processes at once."""
     if processes == 1:
-        return [kernel for job in jobs for kernel in gpu_kernels.compile_job(job)]
+        yield from map(gpu_kernels.compile_job, jobs)
+        return
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        return [kernel for found in pool.map(gpu_kernels.compile_job, jobs) for kernel in found]
+        yield from pool.map(gpu_kernels.compile_job, jobs)
 
 
 def problems(kernels: Sequence[Kernel]) -> list[str]:
@@ -166,7 +168,8 @@ def main(words: Sequence[str]) -> int:
             for size, precision in SIZES
             for name in options.cells
         ]
-        made = compiled(jobs, options.jobs) + gpu_kernels.optimizer_kernels(architecture)
+        made = list(itertools.chain.from_iterable(compiled(jobs, options.jobs)))
+        made += gpu_kernels.optimizer_kernels(architecture)
         kernels += made
         wrong += problems(made)
         print("\n".join([*summary(made), *borne(made)]), flush=True)

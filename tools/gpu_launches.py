@@ -40,6 +40,7 @@ from harness.model import readout
 from harness.model.architecture import architecture
 from harness.model.network import Model
 from harness.settings import Settings
+from harness.tasks.generation import Stream
 from harness.tasks.language_modelling import LanguageModelling
 from harness.training.optimizer import Optimizer
 from harness.training.plan import Run
@@ -155,14 +156,8 @@ def counted(settings: Settings, which: Engine) -> Counter[str]:
     Raises:
         RuntimeError: The update reads memory of the CPU, or a value.
     """
-    ours: Counter[str] = Counter()
     counting = Counting()
-    with as_cuda(ours):
-        task = LanguageModelling(settings, STAND_IN)
-        model = Model(architecture(settings, task.num_inputs, task.num_outputs), which)
-        shard = Shard([Run("run", (0,), settings)], task, model, 100, STAND_IN)
-        shard.advance(1)  # traces the cell
-        ours.clear()
+    with one_run(settings, which) as (shard, ours):
         step = shard._step
 
         def recorded(*inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -171,6 +166,45 @@ def counted(settings: Settings, which: Engine) -> Counter[str]:
 
         with mock.patch.object(shard, "_step", recorded):
             shard.advance(2)
+    return counting.counts + ours
+
+
+@contextlib.contextmanager
+def one_run(settings: Settings, which: Engine) -> Iterator[tuple[Shard, Counter[str]]]:
+    """Gives a run on the stand-in, and what counts its kernels.
+
+    It has made an update, which has traced the cell.
+    """
+    ours: Counter[str] = Counter()
+    with as_cuda(ours):
+        task = LanguageModelling(settings, STAND_IN)
+        model = Model(architecture(settings, task.num_inputs, task.num_outputs), which)
+        shard = Shard([Run("run", (0,), settings)], task, model, 100, STAND_IN)
+        shard.advance(1)
+        ours.clear()
+        yield shard, ours
+
+
+@torch.no_grad()
+def counted_batch(settings: Settings, which: Engine) -> Counter[str]:
+    """Returns what a batch of one run's evaluation launches; see :func:`counted`."""
+    counting = Counting()
+    with one_run(settings, which) as (shard, ours):
+        batch = next(iter(shard.task.evaluation("train", 1)))
+        states = shard._first_states(shard.evaluated, batch.inputs.shape[2])
+        with counting:
+            shard._scored(shard._flat_evaluated, batch, states)
+    return counting.counts + ours
+
+
+@torch.no_grad()
+def counted_token(settings: Settings, which: Engine) -> Counter[str]:
+    """Returns what the scores after one token of a sample launch; see :func:`counted`."""
+    counting = Counting()
+    with one_run(settings, which) as (shard, ours):
+        stream = Stream(shard.model, shard.evaluated, shard._masks)
+        with counting:
+            stream.scores([0])
     return counting.counts + ours
 
 

@@ -42,47 +42,56 @@ def machine(options: argparse.Namespace) -> bool:
         facts["NVRTC"] = f"{nvrtc.version()}, {nvrtc.find()}"
     except nvrtc.NvrtcError as error:
         facts["NVRTC"] = f"none: {error}"
+    print("\n".join(f"{name}: {value}" for name, value in facts.items()), flush=True)
     if shutil.which("nvidia-smi"):
         words = ["nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv"]
         done = subprocess.run(words, capture_output=True, text=True)
-        facts["nvidia-smi"] = " | ".join(done.stdout.splitlines())
+        print(f"nvidia-smi: {' | '.join(done.stdout.splitlines())}", flush=True)
     begun = time.monotonic()
-    facts["trial of Triton"] = trial.failure(options.device) or "it works"
-    facts["seconds of the trial"] = f"{time.monotonic() - begun:.1f}"
-    print("\n".join(f"{name}: {value}" for name, value in facts.items()))
-    return options.device == "cpu" or trial.failure(options.device) is None
+    failure = trial.failure(options.device)
+    seconds = time.monotonic() - begun
+    print(f"trial of Triton: {failure or 'it works'}, after {seconds:.1f} s")
+    return options.device == "cpu" or failure is None
 
 
 def kernels(options: argparse.Namespace) -> bool:
     """Compiles what the other parts need into Triton's cache, by as many processes as cores."""
     import gpu_check
-    from gpu_kernels import Job
-
-    from harness.bench.wanted import WANTED
+    from gpu_kernels import Job, Kernel
 
     architecture = 90
     if options.device == "cuda":
         major, minor = torch.cuda.get_device_capability()
         architecture = 10 * major + minor
-    measured = {(r.cell, r.shape.hidden_size, _dtype(r.precision), 1) for r in WANTED}
-    tested = {
-        (name, 7, precision, biases)
-        for name in cells.names()
-        for precision, biases in (("float64", 2), ("float32", 2), ("float64", 1))
-    }
-    wanted = [*sorted(measured), *sorted(tested)]
-    if options.small:
-        wanted = [("rnn-tanh", 7, "float64", 2), ("lstm", 16, "bf16", 1)]
     jobs = [
         Job(name, cells.find(name), size, precision, architecture, biases)
-        for name, size, precision, biases in wanted
+        for name, size, precision, biases in _needed(options.small)
     ]
     begun = time.monotonic()
-    found = gpu_check.compiled(jobs, os.cpu_count() or 1)
+    found: list[Kernel] = []
+    for job, made in zip(jobs, gpu_check.compiled(jobs, os.cpu_count() or 1), strict=True):
+        found += made
+        told = f"{job.name}, H = {job.hidden_size}, {job.precision}: {len(made)} kernels"
+        wrong = gpu_check.problems(made)
+        print(f"{time.monotonic() - begun:.0f} s: {told}", *wrong, sep="\n", flush=True)
     lines = gpu_check.problems(found)
-    print("\n".join([*gpu_check.summary(found), *gpu_check.borne(found), *lines]))
-    print(f"{len(found)} kernels in {time.monotonic() - begun:.0f} s")
+    print(*gpu_check.summary(found), *gpu_check.borne(found), *lines, sep="\n")
     return not lines
+
+
+def _needed(small: bool) -> list[tuple[str, int, str, int]]:
+    """Returns the cell, hidden size, precision and biases of each job, the most wanted first."""
+    from harness.bench.wanted import WANTED
+
+    if small:
+        return [("rnn-tanh", 7, "float64", 2), ("lstm", 16, "bf16", 1)]
+    measured = [(r.cell, r.shape.hidden_size, _dtype(r.precision), 1) for r in WANTED]
+    tested = [
+        (name, 7, precision, biases)
+        for precision, biases in (("float64", 2), ("float32", 2), ("float64", 1))
+        for name in cells.names()
+    ]
+    return list(dict.fromkeys([*measured, *tested]))
 
 
 def _dtype(precision: str) -> str:

@@ -10,6 +10,7 @@ if sys.platform != "linux":
 
 import gpu_check  # noqa: E402
 import gpu_kernels  # noqa: E402
+import gpu_parts  # noqa: E402
 from gpu_check import borne, problems, summary  # noqa: E402
 from gpu_kernels import Kernel  # noqa: E402
 
@@ -108,6 +109,26 @@ def test_kernels_compile_and_a_recompile_and_a_failure_are_seen(tmp_path):
         text=True,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_what_was_compiled_before_an_early_end_is_told(monkeypatch, capsys):
+    """A borrowed machine may be taken away while kernels are compiled."""
+    spilled = dataclasses.replace(RIGHT, cell="gru", stack_bytes=8)
+    made = {"lstm": [RIGHT], "gru": [spilled]}
+
+    def compile_job(job):
+        if job.name not in made:
+            raise KeyboardInterrupt
+        return made[job.name]
+
+    monkeypatch.setattr(gpu_kernels, "compile_job", compile_job)
+    monkeypatch.setattr(gpu_parts.os, "cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        gpu_parts.main(["kernels", "--device", "cpu"])
+    told = [line.partition(" s: ")[2] or line for line in capsys.readouterr().out.splitlines()]
+    first, *_, spill = told
+    assert first == "lstm, H = 256, float32: 1 kernels"
+    assert spill == "sm_90 gru H=256 float32 forward_1: 8 bytes of registers spilled"
 
 
 def test_a_cell_that_is_not_there_is_named(capsys):

@@ -19,7 +19,10 @@ from harness.engine.scan.scan import Scan
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "studies" / "bench" / "gpu" / "launches.json"
 FIGURES = ROOT / "studies" / "bench" / "gpu" / "README.md"
+DECISION = ROOT / "docs" / "decisions" / "cuda_graph.md"
 TINY = replace(BASE, batch_size=3, bptt_length=4, hidden_size=8)
+WORK = (gpu_launches.counted, gpu_launches.counted_batch, gpu_launches.counted_token)
+"""An update, a batch of an evaluation, and a token of a sample."""
 OPTIONS = {
     "rnn-tanh": {"optimizer": "adam", "dropout": 0.2, "num_layers": 2, "state_dropout": 0.1},
     "lstm": {"zoneout_h": 0.1, "zoneout_c": 0.1, "learned_start": True, "label_smoothing": 0.1},
@@ -37,11 +40,12 @@ def settings(tmp_path_factory):
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
-def test_an_update_stays_on_its_device(settings, name, precision):
+def test_what_a_run_does_stays_on_its_device(settings, name, precision):
     """A tensor of the CPU among those of a device is the first fault that a device would show."""
     given = replace(settings, cell=name, precision=precision, **OPTIONS[name])
     try:
-        assert gpu_launches.counted(given, Gpu())["kernels"] > 0
+        for counted in WORK:
+            assert counted(given, Gpu())["kernels"] > 0
     except NotImplementedError:
         if precision != "bf16":
             raise
@@ -53,7 +57,8 @@ def test_an_update_stays_on_its_device(settings, name, precision):
 )
 def test_every_engine_stays_on_its_device(settings, which):
     cell = "min-gru" if which.name == "scan" else "lstm"
-    gpu_launches.counted(replace(settings, cell=cell), which)
+    for counted in WORK:
+        counted(replace(settings, cell=cell), which)
 
 
 def test_what_leaves_the_device_is_seen():
@@ -71,6 +76,18 @@ def test_the_committed_counts_are_todays():
             found = gpu_launches.launches("lstm", BASE, "float32", which)
             assert row == json.loads(json.dumps(gpu_launches.as_row(found)))
     assert len(written) > 2
+
+
+def test_the_launches_of_the_decision_are_todays(tmp_path):
+    settings = settings_of(BASE, gpu_launches.place("float32"), write_text(BASE, tmp_path))
+    update, batch, token = (
+        sum(counted(replace(settings, cell="lstm"), Gpu()).values()) for counted in WORK
+    )
+    text = DECISION.read_text(encoding="utf-8")
+    assert f"a batch of its evaluation {batch}, one token of a sample {token}" in text
+    fifty = f"50 tokens are {50 * token}, fewer than those of {-(-50 * token // update)} updates"
+    assert f"an update has {update} launches" in text
+    assert fifty in text
 
 
 def test_the_table_of_the_documentation_is_that_of_the_committed_counts():
