@@ -14,6 +14,7 @@ import gpu_compare
 import torch
 
 import cells
+from cells.registry import shipped_names
 from harness import engine, provenance
 from harness.training.plan import plans_from_json, plans_to_json
 
@@ -89,7 +90,7 @@ def _needed(small: bool) -> list[tuple[str, int, str, int]]:
     tested = [
         (name, 7, precision, biases)
         for precision, biases in (("float64", 2), ("float32", 2), ("float64", 1))
-        for name in cells.names()
+        for name in shipped_names()
     ]
     return list(dict.fromkeys([*measured, *tested]))
 

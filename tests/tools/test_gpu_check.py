@@ -14,6 +14,9 @@ import gpu_parts  # noqa: E402
 from gpu_check import borne, problems, summary  # noqa: E402
 from gpu_kernels import Kernel  # noqa: E402
 
+import cells  # noqa: E402
+from cells.registry import shipped_names  # noqa: E402
+
 RIGHT = Kernel("lstm", 256, "float32", 90, "forward_1", None, 2, 1, 48, 0, 0)
 
 
@@ -129,6 +132,12 @@ def test_what_was_compiled_before_an_early_end_is_told(monkeypatch, capsys):
     first, *_, spill = told
     assert first == "lstm, H = 256, float32: 1 kernels"
     assert spill == "sm_90 gru H=256 float32 forward_1: 8 bytes of registers spilled"
+
+
+def test_other_processes_find_all_cells_that_they_are_to_compile():
+    """They know the bench's own cells, and none of a file that this process has loaded."""
+    asked = {name for name, *_ in gpu_parts._needed(small=False)}
+    assert asked == set(shipped_names()) < set(cells.names())
 
 
 def test_a_cell_that_is_not_there_is_named(capsys):
