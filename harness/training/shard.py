@@ -28,6 +28,8 @@ from harness.training.optimizer import Optimizer
 from harness.training.patience import Heard
 from harness.training.plan import Run
 
+BatchKind = tuple[tuple[torch.Size, torch.dtype], ...]
+"""The shape and dtype of every tensor that a batch is scored with."""
 NOTED_UPDATES = 1024
 """So many updates' losses and norms are kept as they came, before they are added up."""
 
@@ -100,7 +102,7 @@ class Shard:
         self._epoch, self._parts = -1, tuple[Tensor, ...]()
         self._recorder = GRAPH_RECORDERS.get(self.device.type)
         self._captured = self._capture("update")
-        self._captured_batches: dict[tuple[bool, int], CapturedStep | None] = {}
+        self._captured_batches: dict[BatchKind, CapturedStep | None] = {}
         self._clear()
 
     def _optimizer_backend(self) -> Literal["torch", "cpp", "triton"]:
@@ -273,9 +275,9 @@ class Shard:
         weights = () if batch.weights is None else (batch.weights,)
         leaves = [value for state in states for value in state]
         inputs = (flat, batch.inputs, batch.targets, *leaves, *weights)
-        # The batches of an evaluation have weights, those of a clock have none; and those of a
-        # longer test set have more time steps: a graph each.
-        kind = batch.weights is not None, len(batch.inputs)
+        # A graph for each kind of batch: a clock's has no weights or others than an evaluation's,
+        # and that of a longer test set has more time steps.
+        kind = tuple((value.shape, value.dtype) for value in inputs)
         if kind not in self._captured_batches:
             self._captured_batches[kind] = self._capture("batch of an evaluation")
         captured = self._captured_batches[kind]

@@ -271,6 +271,21 @@ def test_the_pass_that_a_clock_measures_is_recorded_too(text, recorders):
     assert recorders[-1].calls == ["run"] * EAGER_CALLS + ["record"] + ["replay"] * 4
 
 
+def test_batches_of_other_kinds_have_a_graph_each(monkeypatch, recorders, tmp_path):
+    """The weights of an evaluation's lines say which targets count, those of training how much."""
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"{'sphinx of'[i % 3 :]}\n" for i in range(200)))
+    runs = runs_of(str(path), lines="sequences", bptt_length=9)
+    told = []
+    for shard in (plain(monkeypatch, runs), shard_of(runs)):
+        evaluations = [shard.evaluate("validation") for _ in range(3)]
+        parts = shard.task.epoch([run.seed for run in runs], 0)
+        batch = shard.task.batch(*(part[0] for part in parts))
+        sums, _ = shard._scored(shard._flat, batch, shard._first_states(shard.parameters))
+        told.append((evaluations, sums.tolist()))
+    assert told[0] == told[1]
+
+
 def test_an_evaluation_that_cannot_be_recorded_is_noted_as_one(text, monkeypatch):
     monkeypatch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", Refusing)
     shard = shard_of(runs_of(text))
