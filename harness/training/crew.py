@@ -126,6 +126,9 @@ class Crew:
         for group in self._groups:
             group.leave_what_has_ended()
         self._groups = [group for group in self._groups if group.shards]
+        for pack in self._packs:
+            if not pack.shards:
+                pack.close()
         self._packs = [pack for pack in self._packs if pack.shards]
 
     def _send(self) -> None:
@@ -152,7 +155,7 @@ class Crew:
                 self._busy[shard] = threads
                 group.unsent.remove(shard)
                 group.sent[shard] = None
-                self._pool.submit(self._work, group, shard, threads)
+                group.pack.submit(self._work, group, shard, threads)
 
     def _work(self, group: _Group, shard: Shard, threads: int) -> None:
         try:

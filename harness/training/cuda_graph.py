@@ -9,9 +9,12 @@ everything that differs between updates is copied into tensors that stay where t
 update leaves behind it writes in place. See docs/decisions/cuda_graph.md.
 """
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
+from weakref import WeakSet
 
 import torch
 from torch import Tensor
@@ -22,6 +25,9 @@ EAGER_CALLS = 3
 What they compile, create and allocate for good cannot be made while recording. Torch's own examples
 take as many.
 """
+
+NUM_STREAMS = 32
+"""Torch deals out so many streams, and then the first one again."""
 
 Step = Callable[..., tuple[Tensor, ...]]
 Work = Callable[[], None]
@@ -53,8 +59,15 @@ class CudaGraphRecorder:
     take it along (pytorch/pytorch#193402).
     """
 
+    _all = WeakSet["CudaGraphRecorder"]()
+
     def __init__(self) -> None:
-        self._stream = torch.cuda.Stream()
+        taken = {recorder._stream for recorder in self._all}
+        dealt = [torch.cuda.Stream() for _ in range(NUM_STREAMS)]
+        self._stream: torch.cuda.Stream = next(
+            (stream for stream in dealt if stream not in taken), dealt[0]
+        )
+        self._all.add(self)
 
     def run(self, work: Work) -> None:
         """See :class:`GraphRecorder`."""
@@ -66,12 +79,42 @@ class CudaGraphRecorder:
 
     def record(self, work: Work) -> Work:
         """See :class:`GraphRecorder`."""
-        graph = torch.cuda.CUDAGraph()
-        # The outer context goes back to the present stream where recording fails: torch.cuda.graph
-        # does not.
-        with torch.cuda.stream(self._stream), torch.cuda.graph(graph, stream=self._stream):
-            work()
+        graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+        recording = torch.cuda.graph(graph, pool=pool, stream=self._stream)
+        try:
+            # The outer context goes back to the present stream where recording fails:
+            # torch.cuda.graph does not.
+            with _no_collection(), torch.cuda.stream(self._stream), recording:
+                work()
+        except BaseException:
+            _end_allocation(pool)
+            raise
         return graph.replay
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Lets Python collect no garbage: a graph in it would be destroyed, which ends a recording.
+
+    Up to 2.8 torch itself collected before a recording (pytorch/pytorch#161037).
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _end_allocation(pool: tuple[int, int]) -> None:
+    """Lets the allocator know that a recording has failed.
+
+    Before 2.13 torch leaves it out (pytorch/pytorch#180395): the recording would be under way for
+    ever, so that no other one could begin, and no memory be given back.
+    """
+    with suppress(AttributeError, RuntimeError):  # torch has done so itself
+        torch._C._cuda_endAllocateToPool(torch.cuda.current_device(), pool)
 
 
 GRAPH_RECORDERS: dict[str, Callable[[], GraphRecorder]] = {"cuda": CudaGraphRecorder}

@@ -58,8 +58,8 @@ class Pack:
 
         Args:
             plan: What to train.
-            pool: Threads that several packs share, as :func:`shard_threads` makes them; None: the
-                pack has its own.
+            pool: Threads that packs on a CPU share, as :func:`shard_threads` makes them; None: the
+                pack has its own, as one on an accelerator has in any case.
 
         Raises:
             ValueError: The plan cannot be trained; one of INPUT_ERRORS.
@@ -73,10 +73,10 @@ class Pack:
         if self.device.type == "cpu":
             timing.keep_freed_memory()
         # A GPU works for one shard at a time anyhow, and while one is recorded no other may touch
-        # it.
+        # it. What libraries keep by thread must be there by then, so it is the same one each time.
         self.most_threads = self.threads if self.device.type == "cpu" else 1
-        self._own_pool = shard_threads(self.most_threads) if pool is None else None
-        self._pool = pool or self._own_pool
+        shared = pool if self.device.type == "cpu" else None
+        self._pool, self._is_own = shared or shard_threads(self.most_threads), shared is None
         self._records = Records(resolved)
         self._checkpointing = Checkpointing(resolved, self._records)
         self.shards = self._make_shards(list(plan.runs))
@@ -119,8 +119,11 @@ class Pack:
         shards = [shard for part in (fit, anew) if part for shard in self._make_shards_of(part)[0]]
         return shards, [checkpoint.unfit(run) for run in unfit]
 
+    def submit(self, function: Callable[..., object], *arguments: object) -> None:
+        """Gives work to one of the threads that train the pack's shards."""
+        self._pool.submit(function, *arguments)
+
     def _each(self, function: Callable[..., Result], *columns: list[Any]) -> list[Result]:
-        assert self._pool is not None
         return list(self._pool.map(function, *columns))
 
     def groups(self) -> list[list[Shard]]:
@@ -290,8 +293,8 @@ class Pack:
         """
         for shard in self.shards:
             shard.stopping = True
-        if self._own_pool is not None:
-            self._own_pool.end()
+        if self._is_own:
+            self._pool.end()
 
 
 class Stopped(RuntimeError):

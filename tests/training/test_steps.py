@@ -5,12 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from recording import TapeRecorder
 from wire import TIMES
 
 import cells
 from harness.engine import get
 from harness.settings import Budget, Settings
 from harness.training import checkpointing
+from harness.training import pack as pack_module
 from harness.training.crew import Crew
 from harness.training.messages import Evaluation, RunEnded, RunStarted
 from harness.training.pack import Pack
@@ -262,3 +265,66 @@ def test_training_that_is_left_stops_at_once(settings):
 
 def test_no_packs_say_nothing():
     assert listened([]) == []
+
+
+class Accelerator:
+    """The device of a pack whose tensors lie on the CPU: it trains as on an accelerator."""
+
+    type = "accelerator"
+
+
+class Watched(TapeRecorder):
+    """Records as for CUDA, and knows the threads that it was called in."""
+
+    made = []
+
+    def __init__(self):
+        super().__init__()
+        self.threads = set()
+        self.made.append(self)
+
+    def run(self, work):
+        self.threads.add(threading.current_thread())
+        super().run(work)
+
+    def record(self, work):
+        self.threads.add(threading.current_thread())
+        return super().record(work)
+
+
+@pytest.fixture
+def accelerated(monkeypatch):
+    """Packs of runs that are called so train as on an accelerator; their recorders."""
+
+    def resolved(plan, resolve=pack_module.resolve):
+        made = resolve(plan)
+        is_ours = plan.runs[0].id.startswith("accelerated")
+        return replace(made, device=Accelerator()) if is_ours else made
+
+    def shard(runs, task, model, num_updates, device):
+        recorders = {"cpu": Watched} if device.type == "accelerator" else {}
+        with monkeypatch.context() as patch:
+            patch.setattr("harness.training.shard.GRAPH_RECORDERS", recorders)
+            return Shard(runs, task, model, num_updates, torch.device("cpu"))
+
+    monkeypatch.setattr(pack_module, "resolve", resolved)
+    monkeypatch.setattr(pack_module, "Shard", shard)
+    monkeypatch.setattr(Watched, "made", [])
+    return Watched.made
+
+
+def test_a_pack_on_an_accelerator_has_a_thread_of_its_own(settings, accelerated):
+    """What a library keeps by thread, such as cuBLAS's handle, is there when a graph is recorded.
+
+    The threads of others, which wait for work, take none of it; it ends with its pack.
+    """
+    before = set(threading.enumerate())
+    plans = [
+        Plan(tuple(run_of(settings, f"{name}{i}", threads=4) for i in range(count)))
+        for name, count in (("cpu", 4), ("accelerated", 2), ("accelerated too", 1))
+    ]
+    said = listened(plans)
+    assert sum(isinstance(m, RunEnded) for messages in said for m in messages) == 7
+    assert [len(recorder.threads) for recorder in accelerated] == [1] * 4  # updates, evaluations
+    assert len(set.union(*(recorder.threads for recorder in accelerated))) == 2
+    assert set(threading.enumerate()) <= before
