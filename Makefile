@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install study test lint sources generate results null search-simulation large scale kills faults soak docs bench gpu gpu-check persistent-check gpu-plan bench-peer
+.PHONY: install study test lint sources generate results null search-simulation large scale kills faults soak docs bench gpu gpu-check nvrtc persistent-check gpu-plan bench-peer
 
 install: $(VENV)/.installed
 
@@ -98,9 +98,13 @@ bench-peer: install
 gpu-check: install
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/gpu_check.py $(if $(JSON),--json $(JSON))
 
-# Engine `persistent` without a GPU: every cell's two kernels compiled by NVRTC, where that is installed. Some minutes
-# on one core. JSON=FILE keeps a row of every kernel.
-persistent-check: install
+# NVIDIA's compiler of kernels at run time: 90 MB that no study needs, since a machine with a GPU has it.
+nvrtc: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps nvidia-cuda-nvrtc==13.0.88
+
+# Engine `persistent` without a GPU: every cell's two kernels compiled by NVRTC, and run by a machine for PTX. Some
+# minutes on 2 cores. JSON=FILE keeps a row of every kernel.
+persistent-check: nvrtc
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tools/persistent_check.py $(if $(JSON),--json $(JSON))
 
 # The plan that `make gpu` trains, and its records of this CPU, into tools/gpu; both are committed.

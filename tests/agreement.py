@@ -136,6 +136,25 @@ def errors(ours, theirs):
     return largest
 
 
+LARGEST_ERRORS = {"float64": 1e-10, "float32": 2e-5, "tf32": 2e-3, "bf16": 1e-2}
+MEAN_ERRORS = {"tf32": 5e-5, "bf16": 5e-5}
+"""Of engines that sum in another order than the definition.
+
+In tf32 and bf16 an operand that lies between two numbers may then be rounded to the other one: the
+difference is large and in few places, so that the largest is bound loosely and the mean tightly.
+"""
+
+
+def share_of_bounds(ours, theirs, precision):
+    """The largest of all differences as a share of its bound; more than 1 is too much."""
+    shares = [error / LARGEST_ERRORS[precision] for error in errors(ours, theirs).values()]
+    if precision in MEAN_ERRORS:
+        for name, expected in theirs.items():
+            mean = (ours[name] - expected).abs().mean() / expected.abs().max().clamp(min=1e-300)
+            shares.append(mean.item() / MEAN_ERRORS[precision])
+    return max(shares)
+
+
 def differences(engine, given):
     """What differs from the definition in float64, a line a quantity; nothing where the engine is
     right.

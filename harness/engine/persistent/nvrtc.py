@@ -134,6 +134,15 @@ def compile_for(text: str, architecture: int) -> Compiled:
     return Compiled(code, resources(log))
 
 
+def ptx(text: str, architecture: int) -> str:
+    """Returns what NVRTC writes before it becomes machine code, which a person can read.
+
+    Raises:
+        NvrtcError: There is no NVRTC, or it refuses; the message holds what it said.
+    """
+    return _made(text, _options(architecture), "PTX")[0].decode().rstrip("\0")
+
+
 def _made(text: str, options: list[str], what: str) -> tuple[bytes, str]:
     """Returns what NVRTC makes of a source, ``CUBIN`` or ``PTX``, and its log."""
     library, program = _library(), ctypes.c_void_p()

@@ -1,0 +1,97 @@
+"""The kernels as a device gets them, run by a machine for PTX: values, barriers, addresses."""
+
+import re
+
+import emulated
+import pytest
+import torch
+from agreement import assert_same, case, results, share_of_bounds
+from ptx.memory import Fault
+
+import cells
+from harness import engine
+from harness.engine import Layer
+from harness.engine.persistent import nvrtc, persistent
+from harness.engine.persistent.source import plan_of, source
+from harness.engine.persistent.tiling import Tiling
+
+pytestmark = pytest.mark.skipif(nvrtc.find() is None, reason="NVRTC is not installed")
+
+CASES = {
+    "a cluster of the size that a device has": ("lstm", Tiling(256, 8), "tf32"),
+    "columns in shared memory": ("lstm", Tiling(256, 8), "float32"),
+    "numbers of 8 bytes": ("gru", Tiling(20, 4), "float64"),
+    "two dependent products": ("gru-reset-before", Tiling(20, 4), "tf32"),
+    "sums of a row and up to each unit": ("lstm-on", Tiling(20, 4), "bf16"),
+    "one block": ("rnn-tanh", Tiling(7, 1), "float32"),
+    "no product": ("min-gru", Tiling(20, 4), "float32"),
+    "as many blocks as a cluster may have": ("lem", Tiling(20, 16), "float32"),
+}
+
+
+@pytest.fixture(autouse=True)
+def spoilt_memory(monkeypatch):
+    """New tensors hold NaN, so that what is read before it is written shows."""
+    monkeypatch.setattr(persistent, "_empty", lambda shape, like: like.new_full(shape, torch.nan))
+
+
+def found(name, tile, precision, edited=lambda text: text, steps=3, batch=9):
+    """What a cell computes: its difference as a share of what may be, and the numbers."""
+    with pytest.MonkeyPatch.context() as patched:
+        ours = persistent.Persistent(lambda hidden_size: tile)
+        patched.setattr(engine, "ENGINES", (ours, *engine.ENGINES))
+        scale = 0.3 / (tile.hidden_size / 7) ** 0.5
+        given = case(
+            name,
+            steps=steps,
+            runs=2,
+            batch=batch,
+            hidden=tile.hidden_size,
+            biases=2,
+            inputs="tokens",
+            scale=scale,
+        ).to(precision)
+        with emulated.in_place_of_the_hosts(edited):
+            made = results("persistent", given)
+        return share_of_bounds(made, results("reference", given), precision), made
+
+
+@pytest.mark.parametrize("what", CASES)
+def test_a_cell_is_the_definitions(what):
+    name, tile, precision = CASES[what]
+    assert found(name, tile, precision)[0] < 1
+
+
+def test_a_tensor_core_sums_as_ordinary_instructions_do():
+    """Ends of time and of the batch too: one step, one row."""
+    for steps, batch in ((1, 1), (2, 8)):
+        assert found("rnn-tanh", Tiling(64, 2), "tf32", steps=steps, batch=batch)[0] < 1
+
+
+def test_the_same_numbers_come_again():
+    tile = Tiling(20, 4)
+    assert_same(found("lstm", tile, "float32")[1], found("lstm", tile, "float32")[1])
+
+
+BARRIER = re.compile(r" *block\.(cluster_)?sync\(\);")
+UNSEEN = 3
+"""Barriers that nothing would miss: of a first step that sends nothing before its own barrier, of
+memory that is zero and not written again, and of an end after whose last barrier nothing is sent.
+"""
+
+
+@pytest.mark.slow
+def test_a_barrier_that_is_missing_is_seen():
+    """Each in turn, and each of a cluster that is only a block's."""
+    tile = Tiling(20, 4)
+    text = source(plan_of(Layer(cells.find("lstm"), 20, 2, "tf32")), "tf32", tile).on("device")
+    unseen = 0
+    for place in BARRIER.finditer(text):
+        for instead in {"", place[0].replace("cluster_", "")} - {place[0]}:
+            changed = text[: place.start()] + instead + text[place.end() :]
+            try:
+                found("lstm", tile, "tf32", lambda given: changed)  # noqa: B023
+            except Fault:
+                continue
+            unseen += not instead
+    assert unseen == UNSEEN

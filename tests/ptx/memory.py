@@ -1,0 +1,146 @@
+"""Memory that tells what a device would not forgive: places, and who met there.
+
+Places are words of 4 bytes. Two accesses of one place, of which one writes, must have a barrier
+between them: a block's own where both threads are of one block, a cluster's else. What happened at
+a barrier is counted, so that the order in which the machine runs the threads does not matter.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+WORD = 4
+NOBODY, SEVERAL = -1, -2
+
+
+class Fault(Exception):
+    """What a device would not forgive."""
+
+
+@dataclass
+class Clock:
+    """What each accessing thread has behind it, an array of each.
+
+    Attributes:
+        thread: Its number among those of all clusters.
+        block: Likewise.
+        cluster: Likewise.
+        syncs: The barriers of its block that it has left.
+        arrivals: The barriers of its cluster at which it has arrived.
+        waits: Those that it has left.
+    """
+
+    thread: np.ndarray
+    block: np.ndarray
+    cluster: np.ndarray
+    syncs: np.ndarray
+    arrivals: np.ndarray
+    waits: np.ndarray
+
+    def __getitem__(self, which: np.ndarray) -> "Clock":
+        return Clock(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+
+
+class Last:
+    """Who accessed each place last, and what they had behind them."""
+
+    def __init__(self, size: int):
+        self.thread = np.full(size, NOBODY, np.int64)
+        self.block, self.cluster = np.zeros((2, size), np.int64)
+        self.syncs, self.arrivals = np.zeros((2, size), np.int32)
+
+    def is_before(self, places: np.ndarray, now: Clock) -> np.ndarray:
+        """Returns whether those are done when these begin."""
+        thread = self.thread[places]
+        of_cluster = (self.cluster[places] == now.cluster) & (now.waits > self.arrivals[places])
+        of_block = (self.block[places] == now.block) & (now.syncs > self.syncs[places])
+        return (thread == NOBODY) | (thread == now.thread) | of_cluster | of_block
+
+    def take(self, places: np.ndarray, now: Clock) -> None:
+        """Notes that these are the last."""
+        self.thread[places], self.block[places] = now.thread, now.block
+        self.cluster[places] = now.cluster
+        self.syncs[places], self.arrivals[places] = now.syncs, now.arrivals
+
+    def join(self, places: np.ndarray, now: Clock) -> None:
+        """Notes that these are among the last, beside those who passed the same barriers."""
+        before, block, cluster = self.thread[places], self.block[places], self.cluster[places]
+        arrivals = self.arrivals[places]
+        late = (block == now.block) & ((self.syncs[places] < now.syncs) | (arrivals < now.arrivals))
+        beside = (before != NOBODY) & (before != now.thread) & ~late
+        self.take(places, now)
+        np.maximum.at(self.arrivals, places, np.where(beside, arrivals, 0))
+        # Several of one instruction at one place: the last one is noted, the others differ from it.
+        self.thread[places[beside | (self.thread[places] != now.thread)]] = SEVERAL
+        self.block[places[beside & (block != now.block)]] = SEVERAL
+        self.block[places[self.block[places] != now.block]] = SEVERAL
+        self.cluster[places[beside & (cluster != now.cluster)]] = SEVERAL
+        self.cluster[places[self.cluster[places] != now.cluster]] = SEVERAL
+
+
+class Region:
+    """A run of words.
+
+    Args:
+        words: As unsigned integers of 4 bytes; whoever made them sees what is written.
+        name: For messages.
+    """
+
+    def __init__(self, words: np.ndarray, name: str):
+        self.words, self.name = words, name
+        self._written, self._read = Last(len(words)), Last(len(words))
+
+    def load(self, offsets: np.ndarray, size: int, now: Clock) -> np.ndarray:
+        """Returns (accesses, size / 4) words.
+
+        Raises:
+            Fault: An access is not aligned, outside, or meets a write.
+        """
+        places = self._places(offsets, size)
+        every = np.repeat(np.arange(len(offsets)), size // WORD)
+        flat, times = places.ravel(), now[every]
+        self._must(self._written.is_before(flat, times), "reads", self._written, flat, times)
+        self._read.join(flat, times)
+        return self.words[places]
+
+    def store(self, offsets: np.ndarray, values: np.ndarray, now: Clock) -> None:
+        """Writes (accesses, words).
+
+        Raises:
+            Fault: An access is not aligned, outside, or meets another one.
+        """
+        places = self._places(offsets, values.shape[1] * WORD)
+        every = np.repeat(np.arange(len(offsets)), values.shape[1])
+        flat, times = places.ravel(), now[every]
+        self._must(self._written.is_before(flat, times), "writes", self._written, flat, times)
+        self._must(self._read.is_before(flat, times), "writes", self._read, flat, times)
+        self._written.take(flat, times)
+        meets = self._written.thread[flat] == times.thread
+        self._must(meets, "writes", self._written, flat, times)
+        self.words[places] = values
+
+    def _places(self, offsets: np.ndarray, size: int) -> np.ndarray:
+        outside = (offsets < 0) | (offsets + size > len(self.words) * WORD)
+        if outside.any():
+            raise Fault(
+                f"{self.name} must hold the address, but got offset={offsets[outside][0]}, "
+                f"bytes={size} of {len(self.words) * WORD}."
+            )
+        if (offsets % size).any():
+            odd = offsets[offsets % size != 0][0]
+            raise Fault(f"{self.name}: an access of {size} bytes must be aligned, but got {odd}.")
+        return offsets[:, None] // WORD + np.arange(size // WORD)
+
+    def _must(
+        self, holds: np.ndarray, what: str, last: Last, places: np.ndarray, now: Clock
+    ) -> None:
+        if holds.all():
+            return
+        first = int(np.argmin(holds))
+        other = int(last.thread[places[first]])
+        did = "writes" if last is self._written else "reads"
+        told = "several threads" if other == SEVERAL else f"thread {other}"
+        raise Fault(
+            f"{self.name}, word {places[first]}: a barrier must lie between threads that meet, but "
+            f"thread {now.thread[first]} {what} what {told} {did}."
+        )

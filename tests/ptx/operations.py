@@ -1,0 +1,248 @@
+"""What the instructions compute, on an array with a number of each thread.
+
+Numbers are rounded as PTX says but for two things: a fused multiply-add in double goes through 80
+bits, and the functions that a device approximates are exact here.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ptx.program import Instruction, PtxError
+
+TYPES: dict[str, type] = {
+    "pred": np.bool_,
+    **{f"{kind}8": np.uint8 for kind in "bu"},
+    **{f"{kind}16": np.uint16 for kind in "bu"},
+    **{f"{kind}32": np.uint32 for kind in "bu"},
+    **{f"{kind}64": np.uint64 for kind in "bu"},
+    "s8": np.int8,
+    "s16": np.int16,
+    "s32": np.int32,
+    "s64": np.int64,
+    "f32": np.float32,
+    "f64": np.float64,
+}
+Values = np.ndarray
+Function = Callable[..., Values]
+
+UNORDERED = {"equ": "eq", "neu": "ne", "ltu": "lt", "leu": "le", "gtu": "gt", "geu": "ge"}
+SAME = {"lo": "lt", "ls": "le", "hi": "gt", "hs": "ge"}
+COMPARISONS: dict[str, Function] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
+
+
+def types(instruction: Instruction) -> list[str]:
+    """Returns the types that an instruction names, the result's first."""
+    return [word for word in instruction.modifiers if word in TYPES]
+
+
+def bits(kind: str) -> int:
+    """Returns the size of a type."""
+    return 8 * np.dtype(TYPES[kind]).itemsize
+
+
+def function(instruction: Instruction) -> tuple[Function, str, list[str]]:
+    """Returns what an instruction computes, the type of its result, and those of its operands.
+
+    Raises:
+        PtxError: It is unknown.
+    """
+    name, words = instruction.operation, instruction.modifiers
+    named = types(instruction)
+    result = taken = named[-1] if named else "pred"
+    if name == "setp":
+        return _comparison(words[0], taken), "pred", [taken, taken]
+    if name == "selp":
+        return lambda a, b, p: np.where(p, a, b), result, [taken, taken, "pred"]
+    if name == "cvt":
+        return _conversion(words, named[0], named[1]), named[0], [named[1]]
+    if name in ("shl", "shr"):
+        return _shift(name, bits(taken)), result, [taken, "u32"]
+    if name == "bfe":
+        return _extraction(taken), result, [taken, "u32", "u32"]
+    if name in ("mul", "mad") and words[0] in ("wide", "hi"):
+        return _wide(name, words[0], taken)
+    if name in ("fma", "add", "sub", "mul") and words[0] in ("rm", "rz", "rp"):
+        return _directed(name, words[0]), result, [taken] * (3 if name == "fma" else 2)
+    table = FLOATS if taken in ("f32", "f64") else INTEGERS
+    if name not in table:
+        raise PtxError(f"an instruction must be known, but got {instruction.text!r}.")
+    made, count = table[name]
+    return made, result, [taken] * count
+
+
+def _comparison(name: str, kind: str) -> Function:
+    if name in ("nan", "num"):
+        return lambda a, b: (np.isnan(a) | np.isnan(b)) == (name == "nan")
+    compare = COMPARISONS[UNORDERED.get(name, SAME.get(name, name))]
+    if kind not in ("f32", "f64"):
+        return compare
+    is_unordered = name in UNORDERED
+    return lambda a, b: np.where(np.isnan(a) | np.isnan(b), is_unordered, compare(a, b))
+
+
+def _conversion(words: tuple[str, ...], result: str, taken: str) -> Function:
+    into = TYPES[result]
+    if "sat" in words:
+        return lambda a: np.where(np.isnan(a), 0, np.clip(a, 0, 1)).astype(into)
+    if taken in ("f32", "f64"):
+        rounded = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
+        made = next((rounded[word] for word in words if word in rounded), None)
+        if result not in ("f32", "f64"):
+            most = np.iinfo(into)
+            assert made is not None
+            return lambda a: np.clip(np.nan_to_num(made(a)), most.min, most.max).astype(into)
+        return (lambda a: a.astype(into)) if made is None else lambda a: made(a).astype(into)
+    return lambda a: a.astype(into)
+
+
+def _shift(name: str, width: int) -> Function:
+    if name == "shl":
+        return lambda a, n: np.where(n < width, a << (n % width).astype(a.dtype), 0).astype(a.dtype)
+    # Of a negative number all bits are its sign in the end.
+    return lambda a, n: np.where(
+        n < width,
+        a >> (n % width).astype(a.dtype),
+        a >> a.dtype.type(width - 1) if a.dtype.kind == "i" else 0,
+    ).astype(a.dtype)
+
+
+def _extraction(kind: str) -> Function:
+    """Takes some bits of a number; of a signed one the highest is the sign."""
+    width = bits(kind)
+
+    def extract(a: Values, start: Values, count: Values) -> Values:
+        up = np.clip(width - start.astype(np.int64) - count, 0, width - 1).astype(a.dtype)
+        down = np.clip(width - count.astype(np.int64), 0, width - 1).astype(a.dtype)
+        return np.where(count == 0, 0, (a << up) >> down).astype(a.dtype)
+
+    return extract
+
+
+def _wide(name: str, part: str, kind: str) -> tuple[Function, str, list[str]]:
+    width = bits(kind)
+    if part == "hi" and width == 64:
+
+        def high(a: Values, b: Values) -> Values:
+            exact = a.astype(object) * b.astype(object)
+            return np.array(exact >> 64, dtype=object).astype(TYPES[kind])
+
+        return high, kind, [kind, kind]
+    wide = f"{kind[0]}{2 * width}"
+
+    def product(a: Values, b: Values) -> Values:
+        return a.astype(TYPES[wide]) * b.astype(TYPES[wide])
+
+    if part == "hi":
+        return (
+            lambda a, b: (product(a, b) >> TYPES[wide](width)).astype(TYPES[kind]),
+            kind,
+            [kind] * 2,
+        )
+    if name == "mad":
+        return lambda a, b, c: product(a, b) + c, wide, [kind, kind, wide]
+    return product, wide, [kind, kind]
+
+
+def _directed(name: str, direction: str) -> Function:
+    """Rounds a float32 down (``rm``), up (``rp``) or to zero (``rz``)."""
+
+    def exact(a: Values, b: Values, *c: Values) -> Values:
+        a, b = a.astype(np.longdouble), b.astype(np.longdouble)
+        if name == "fma":
+            return a * b + c[0]
+        return {"add": a + b, "sub": a - b, "mul": a * b}[name]
+
+    def call(*given: Values) -> Values:
+        value = exact(*given)
+        near = value.astype(given[0].dtype)
+        is_over = {
+            "rm": near > value,
+            "rp": near < value,
+            "rz": np.abs(near) > np.abs(value),
+        }[direction]
+        towards = {"rm": -np.inf, "rp": np.inf, "rz": 0}[direction]
+        return np.where(is_over, np.nextafter(near, near.dtype.type(towards)), near)
+
+    return call
+
+
+def fused(a: Values, b: Values, c: Values) -> Values:
+    """Returns a * b + c, rounded once from a wider type."""
+    wide = np.float64 if a.dtype == np.float32 else np.longdouble
+    return (a.astype(wide) * b + c).astype(a.dtype)
+
+
+def _reciprocal(a: Values) -> Values:
+    return (1 / a).astype(a.dtype)
+
+
+FLOATS: dict[str, tuple[Function, int]] = {
+    "add": (np.add, 2),
+    "sub": (np.subtract, 2),
+    "mul": (np.multiply, 2),
+    "div": (np.divide, 2),
+    "fma": (fused, 3),
+    "min": (np.fmin, 2),
+    "max": (np.fmax, 2),
+    "neg": (np.negative, 1),
+    "abs": (np.abs, 1),
+    "sqrt": (np.sqrt, 1),
+    "rsqrt": (lambda a: _reciprocal(np.sqrt(a)), 1),
+    "rcp": (_reciprocal, 1),
+    "ex2": (np.exp2, 1),
+    "lg2": (np.log2, 1),
+    "sin": (np.sin, 1),
+    "cos": (np.cos, 1),
+    "tanh": (np.tanh, 1),
+    "copysign": (lambda a, b: np.copysign(b, a), 2),
+    "mov": (lambda a: a, 1),
+}
+INTEGERS: dict[str, tuple[Function, int]] = {
+    "add": (np.add, 2),
+    "sub": (np.subtract, 2),
+    "mul": (np.multiply, 2),
+    "mad": (lambda a, b, c: a * b + c, 3),
+    "min": (np.minimum, 2),
+    "max": (np.maximum, 2),
+    "neg": (np.negative, 1),
+    "abs": (np.abs, 1),
+    "and": (np.bitwise_and, 2),
+    "or": (np.bitwise_or, 2),
+    "xor": (np.bitwise_xor, 2),
+    "not": (np.invert, 1),
+    "mov": (lambda a: a, 1),
+}
+
+
+def product_tf32(a: Values, b: Values) -> Values:
+    """Returns the sums of ``mma.m16n8k8`` of warps.
+
+    Args:
+        a: (warps, 32, 4), what each lane has of 16 x 8 numbers.
+        b: (warps, 32, 2), of 8 x 8.
+
+    Returns:
+        (warps, 32, 4), of 16 x 8.
+    """
+    left = np.empty((len(a), 16, 8))
+    right = np.empty((len(a), 8, 8))
+    group, member = np.divmod(np.arange(32), 4)
+    for i in range(4):
+        left[:, group + i % 2 * 8, member + i // 2 * 4] = _tf32(a[:, :, i])
+    for i in range(2):
+        right[:, member + i * 4, group] = _tf32(b[:, :, i])
+    sums = left @ right
+    parts = [sums[:, group + i // 2 * 8, 2 * member + i % 2] for i in range(4)]
+    return np.stack(parts, axis=-1)
+
+
+def _tf32(words: Values) -> Values:
+    return (words & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)

@@ -1,0 +1,190 @@
+"""What instructions compute, beside NumPy, and a product beside what Triton makes of it."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from ptx.machine import Device, launch
+from ptx.program import PtxError, programs
+from ptx.small_kernels import THREADS, run
+
+MOST = 2**31
+
+
+def computed(text, kind, *given):
+    """What an instruction makes of arrays, whose numbers and result are of one type."""
+    prefix = {"f32": "%f", "f64": "%fd", "u32": "%r", "s32": "%r", "u64": "%rd", "s64": "%rd"}[kind]
+    loads = "\n".join(
+        f"ld.global.{kind} {prefix}{10 + k}, [%rd{k + 1}];" for k in range(len(given))
+    )
+    names = {f"${k}": f"{prefix}{10 + k}" for k in range(len(given))} | {"$r": f"{prefix}20"}
+    for short, name in names.items():
+        text = text.replace(short, name)
+    dtype = np.dtype(f"{kind[0]}{int(kind[1:]) // 8}".replace("s", "i"))
+    padded = [np.zeros(8 // dtype.itemsize * THREADS, dtype) for _ in range(4)]
+    step = 8 // dtype.itemsize
+    for array, numbers in zip(padded, given, strict=False):
+        array[::step] = np.resize(np.array(numbers, dtype), THREADS)
+    run(f"{loads}\n{text}\nst.global.{kind} [%rd4], {prefix}20;", *padded)
+    return padded[3][::step][: len(given[0])]
+
+
+WHOLE = [0, 1, -1, 7, -8, MOST - 1, -MOST, 12345]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("add.s32 $r, $0, $1;", lambda a, b: a + b),
+        ("sub.s32 $r, $0, $1;", lambda a, b: a - b),
+        ("mul.lo.s32 $r, $0, $1;", lambda a, b: a * b),
+        ("mul.hi.s32 $r, $0, $1;", lambda a, b: (a * b) >> 32),
+        ("mad.lo.s32 $r, $0, $1, 5;", lambda a, b: a * b + 5),
+        ("max.s32 $r, $0, $1;", max),
+        ("min.s32 $r, $0, $1;", min),
+        ("and.b32 $r, $0, $1;", lambda a, b: a & b),
+        ("xor.b32 $r, $0, -1;", lambda a, b: ~a),
+        ("not.b32 $r, $0;", lambda a, b: ~a),
+        ("shl.b32 $r, $0, 3;", lambda a, b: a << 3),
+        ("shr.s32 $r, $0, 3;", lambda a, b: a >> 3),
+        ("shr.s32 $r, $0, 40;", lambda a, b: -1 if a < 0 else 0),
+        ("shr.u32 $r, $0, 28;", lambda a, b: a % 2**32 >> 28),
+        ("shl.b32 $r, $0, 32;", lambda a, b: 0),
+        ("bfe.s32 $r, $0, 2, 3;", lambda a, b: ((a >> 2) % 8 + 4) % 8 - 4),
+        ("setp.lt.s32 %p1, $0, $1;\nselp.b32 $r, 1, 0, %p1;", lambda a, b: a < b),
+        ("setp.lt.u32 %p1, $0, $1;\nselp.b32 $r, 1, 0, %p1;", lambda a, b: a % 2**32 < b % 2**32),
+        ("cvt.s64.s32 %rd20, $0;\nshr.u64 %rd20, %rd20, 32;\ncvt.u32.u64 $r, %rd20;",
+         lambda a, b: -1 if a < 0 else 0),
+    ],
+)  # fmt: skip
+def test_whole_numbers(text, expected):
+    others = WHOLE[3:] + WHOLE[:3]
+    wanted = [int(expected(a, b)) % 2**32 for a, b in zip(WHOLE, others, strict=True)]
+    assert [int(v) % 2**32 for v in computed(text, "s32", WHOLE, others)] == wanted
+
+
+FLOATS = [0.0, -0.0, 1.5, -2.25, 1e-20, 3e20, np.inf, -np.inf, np.nan, 0.1]
+
+
+@pytest.mark.parametrize("kind", ["f32", "f64"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("add.KIND $r, $0, $1;", np.add),
+        ("mul.KIND $r, $0, $1;", np.multiply),
+        ("div.rn.KIND $r, $0, $1;", np.divide),
+        ("max.KIND $r, $0, $1;", np.fmax),
+        ("neg.KIND $r, $0;", lambda a, b: -a),
+        ("sqrt.rn.KIND $r, $0;", lambda a, b: np.sqrt(a)),
+        ("rcp.rn.KIND $r, $0;", lambda a, b: 1 / a),
+        ("copysign.KIND $r, $0, $1;", lambda a, b: np.copysign(b, a)),
+        ("setp.lt.KIND %p1, $0, $1;\nselp.KIND $r, $0, $1, %p1;",
+         lambda a, b: np.where(a < b, a, b)),
+        ("setp.geu.KIND %p1, $0, $1;\nselp.KIND $r, $0, $1, %p1;",
+         lambda a, b: np.where(a < b, b, a)),
+        ("setp.ne.KIND %p1, $0, $1;\nselp.KIND $r, $0, $1, %p1;",
+         lambda a, b: np.where((a < b) | (a > b), a, b)),
+        ("setp.nan.KIND %p1, $0, $1;\nselp.KIND $r, $0, $1, %p1;",
+         lambda a, b: np.where(np.isnan(a) | np.isnan(b), a, b)),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_floats(text, expected, kind):
+    dtype = np.dtype(f"f{int(kind[1:]) // 8}")
+    a, b = np.array(FLOATS, dtype), np.array(FLOATS[4:] + FLOATS[:4], dtype)
+    np.testing.assert_array_equal(computed(text.replace("KIND", kind), kind, a, b), expected(a, b))
+
+
+def test_a_fused_product_and_sum_is_rounded_once():
+    a = np.array([1 + 2**-12], np.float32)
+    exact = float(a[0]) ** 2 - 1
+    (found,) = computed("fma.rn.f32 $r, $0, $0, 0fBF800000;", "f32", a)
+    assert found == np.float32(exact) != np.float32(a[0] * a[0]) - 1
+
+
+def test_sums_are_rounded_to_where_they_shall_be():
+    a = np.array([1.0, -1.0], np.float32)
+    tiny = np.array([2**-30, -(2**-30)], np.float32)
+    above = np.nextafter(a, 2 * a)
+    assert list(computed("add.rz.f32 $r, $0, $1;", "f32", a, tiny)) == list(a)
+    assert list(computed("fma.rm.f32 $r, $0, 0f3F800000, $1;", "f32", a, tiny)) == [1, above[1]]
+
+
+def test_words_are_the_halves_of_a_long_one():
+    numbers = [0x123456789ABCDEF0, 1]
+    text = "mov.b64 {%r20, %r21}, $0;\nmov.b64 $r, {%r21, %r20};"
+    assert [hex(v) for v in computed(text, "u64", numbers)] == ["0x9abcdef012345678", hex(1 << 32)]
+
+
+def test_what_is_unknown_is_told():
+    with pytest.raises(PtxError, match=r"must be known, but got 'popc.b32 %r2, %r1'"):
+        run("popc.b32 %r2, %r1;")
+    with pytest.raises(PtxError, match="a barrier must be known"):
+        run("bar.red.popc.u32 %r2, 0, %p1;")
+
+
+def test_branches_part_threads_and_they_meet_again():
+    """Odd threads take a way that stands behind what all do then; each loops as often as it is."""
+    counts = np.zeros(THREADS, np.int64)
+    run(
+        """
+    and.b32 %r2, %r1, 1;
+    setp.eq.u32 %p1, %r2, 1;
+    mov.u32 %r3, 0;
+    @%p1 bra ODD;
+MEET:
+    bar.sync 0;
+LOOP:
+    setp.ge.u32 %p2, %r3, %r1;
+    @%p2 bra DONE;
+    add.u32 %r3, %r3, 1;
+    bra LOOP;
+ODD:
+    mov.u32 %r3, 1000;
+    bra MEET;
+DONE:
+    bar.sync 0;
+    cvt.u64.u32 %rd20, %r3;
+    st.global.u64 [%rd1], %rd20;
+""",
+        counts,
+    )
+    assert list(counts) == [1000 if n % 2 else n for n in range(THREADS)]
+
+
+def test_a_product_of_tensor_cores_is_the_one_that_triton_means():
+    """Triton cuts a product into a warp's parts by a layout that we did not write."""
+    triton = pytest.importorskip("triton")
+    import triton.language as tl
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    def product(a, b, c, M: tl.constexpr, N: tl.constexpr, K: tl.constexpr):
+        m, n, k = tl.arange(0, M), tl.arange(0, N), tl.arange(0, K)
+        left = tl.load(a + m[:, None] * K + k[None, :])
+        right = tl.load(b + k[:, None] * N + n[None, :])
+        tl.store(c + m[:, None] * N + n[None, :], tl.dot(left, right, input_precision="tf32"))
+
+    product.__globals__["tl"] = tl
+    pointers = dict.fromkeys("abc", "*fp32")
+    sizes = dict(M=32, N=16, K=32)
+    source = ASTSource(triton.jit(product), pointers, sizes)
+    target = GPUTarget("cuda", 80, 32)
+    made = triton.compile(source, target=target, options={"num_warps": 2})
+    program = programs(made.asm["ptx"])["product"]
+    random = np.random.default_rng(0)
+    left, right = (
+        random.standard_normal((32, 32), np.float32),
+        random.standard_normal((32, 16), np.float32),
+    )
+    for operand in (left, right):
+        operand.view(np.uint32)[...] &= 0xFFFFE000
+    result, device = np.zeros((32, 16), np.float32), Device()
+    arrays = {"left": left, "right": right, "result": result}
+    for name, array in arrays.items():
+        device.hold(array, name)
+    addresses = [array.ctypes.data for array in arrays.values()] + [0, 0]
+    given = struct.pack("5q", *addresses)[: program.parameters[""]]
+    launch(device, program, given, (1, 1, 1), 64, made.metadata.shared)
+    np.testing.assert_allclose(result, left.astype(float) @ right, atol=1e-5)
