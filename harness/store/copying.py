@@ -8,6 +8,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
 from harness.store.address import StoreError
 from harness.store.connection import connect
+from harness.store.counting import PARENT_TAG
 from harness.store.entries import Entry, write
 from harness.store.experiment import store_files
 from harness.store.kept import STUDY_FILE
@@ -68,7 +69,7 @@ class StudyCopy:
         is_over = run.status in ("FINISHED", "FAILED")
         tags = dict(run.tags) if is_over else {**run.tags, "state": str(RunState.KILLED)}
         if not is_arm:
-            tags["mlflow.parentRunId"] = self._arm_runs[arm]
+            tags[PARENT_TAG] = self._arm_runs[arm]
         made = self._client.create_run(
             self._writer.experiment_id,
             start_time=run.start_time,
