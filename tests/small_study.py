@@ -36,6 +36,31 @@ measure:
   runtime: {runtime}
 """
 
+OWN_CELL = '''
+from torch import tanh
+
+from cells import Cell
+
+
+class Own(Cell):
+    r"""A plain cell.
+
+        h' = tanh(W x + R h)
+
+    Source: none.
+    Reference: none.
+    Differs from none.
+    """
+
+    name = "own"
+    gates = ("h",)
+    state = ("h",)
+
+    def step(self, p, x, h):
+        return (tanh(x.h + p.R(h).h),)
+'''
+"""A user's file that states the cell `own`."""
+
 
 def write(
     folder: Path,

@@ -504,42 +504,17 @@ def test_places_lie_in_their_folder_unless_told_otherwise(tmp_path):
     assert Path(locations.checkpoints("small")).parent.name == "checkpoints"
 
 
-OWN = '''
-from torch import tanh
-
-from cells import Cell
-
-
-class Own(Cell):
-    r"""A plain cell.
-
-        h' = tanh(W x + R h)
-
-    Source: none.
-    Reference: none.
-    Differs from none.
-    """
-
-    name = "own"
-    gates = ("h",)
-    state = ("h",)
-
-    def step(self, p, x, h):
-        return (tanh(x.h + p.R(h).h),)
-'''
-
-
 def test_a_cell_that_is_edited_while_its_study_runs_changes_nothing_of_it(tmp_path, monkeypatch):
     """Its runs are of the equations that the study is stored with."""
-    edited, losses = OWN.replace("tanh(x", "tanh(0.5 * x"), []
+    edited, losses = small_study.OWN_CELL.replace("tanh(x", "tanh(0.5 * x"), []
     record = RunRecorder.record
-    for text in (OWN, edited):
+    for text in (small_study.OWN_CELL, edited):
         folder = tmp_path / str(len(losses))
         path = small_study.write(folder, trials=2, seeds=3, updates=8)
         own = "cell: own\n  engine: reference"
         path.write_text("cells: [own.py]\n" + path.read_text().replace("cell: lstm", own))
         file = folder / "own.py"
-        file.write_text(OWN)
+        file.write_text(small_study.OWN_CELL)
 
         def recording(self, messages, file=file, text=text):
             file.write_text(text)

@@ -246,38 +246,13 @@ def test_a_worker_has_its_next_pack_before_the_ends_of_this_one_are_recorded(
     assert happened == [each.replace(" ", " a/replicate/") for each in words]
 
 
-OWN = '''
-from torch import tanh
-
-from cells import Cell
-
-
-class RayOwn(Cell):
-    r"""A plain cell.
-
-        h' = tanh(W x + R h)
-
-    Source: none.
-    Reference: none.
-    Differs from none.
-    """
-
-    name = "ray-own"
-    gates = ("h",)
-    state = ("h",)
-
-    def step(self, p, x, h):
-        return (tanh(x.h + p.R(h).h),)
-'''
-
-
 def test_a_worker_that_starts_after_a_cell_was_edited_has_the_text_of_the_launch(
     cluster, pack, tmp_path
 ):
     file, said = tmp_path / "own.py", []
-    file.write_text(OWN)
+    file.write_text(small_study.OWN_CELL)
     (run,) = pack.runs
-    own = replace(run.settings, cell="ray-own", engine="reference")
+    own = replace(run.settings, cell="own", engine="reference")
     plan = replace(pack, runs=(replace(run, settings=own),), cell_files=(str(file),))
     with (
         registry.held_files(),
