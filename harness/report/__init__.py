@@ -381,8 +381,7 @@ def build(
 
 
 def _why_undecided(study: StudyLike, result: ArmResult) -> list[str]:
-    is_unknown = sentences.asks_search(study, result) and result.search_spread is None
-    return [unknown_search.GROUND] * is_unknown + sentences.outlook(study, result)
+    return unknown_search.grounds(study, result) + sentences.outlook(study, result)
 
 
 def _of_condition(frame: pd.DataFrame, name: str) -> pd.DataFrame:

@@ -105,8 +105,8 @@ def _of_verdict(study: StudyLike, result: ArmResult) -> list[str]:
     parts = ["; ".join(result.open)] if decision.verdict == "not comparable" else []
     if decision.num_finished < decision.num_pairs:
         parts += sentences.conditional_grounds(study, result)
-    elif sentences.asks_search(study, result) and result.search_spread is None:
-        parts += [unknown_search.GROUND]
+    else:
+        parts += unknown_search.grounds(study, result)
     parts += [f"at an end of what was tried: {'; '.join(result.excuses)}"] if result.excuses else []
     return [part for part in [*parts, *sentences.outlook(study, result)] if part]
 

@@ -156,21 +156,13 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to the interval, where it is asked for."""
     decision, spread = result.decision, result.search_spread
     assert decision is not None
-    if not asks_search(study, result):
-        return []
-    if spread is None:
-        return [unknown_search.GROUND]
+    if spread is None or not unknown_search.asks_search(study, result):
+        return unknown_search.grounds(study, result)
     share = f"The search's own spread is {result.objective.amount(spread)}"
     if decision.wide is None:
         return [f"{share}, which the {unit(study)}s hold already"]
     _, low, high = difference_texts(result.objective, _mean(decision), decision.wide)
     return [f"{share}; with it the interval is {low} to {high}"]
-
-
-def asks_search(study: StudyLike, result: ArmResult) -> bool:
-    """Says whether a verdict rests on the search's own spread too."""
-    is_open = result.decision is not None and result.decision.verdict == "not comparable"
-    return study.version > 1 and study.tune is not None and not is_open
 
 
 def _pairs(study: StudyLike, num_pairs: int) -> str:
@@ -200,7 +192,7 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
             f"More seeds should not decide it: a difference must exceed {SEARCH_FACTOR:g} times "
             "the search's own spread, and this one does not. More trials may"
         ]
-    elif study.version > 1 and study.tune is not None and result.search_spread is None:
+    elif unknown_search.is_unknown(study, result):
         return [unknown_search.outlook(result)]
     else:
         text = f"Not even {MAX_SEEDS} {pairs} should decide it"
@@ -241,10 +233,10 @@ def conditional_grounds(study: StudyLike, result: ArmResult) -> list[str]:
 def _sign_test_with_search(study: StudyLike, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to a sign test, where it is asked for."""
     spread = result.search_spread
-    if not asks_search(study, result) or unit(study) == "repeat":
+    if unit(study) == "repeat":
         return []
-    if spread is None:
-        return [unknown_search.GROUND]
+    if spread is None or not unknown_search.asks_search(study, result):
+        return unknown_search.grounds(study, result)
     near = result.objective.amount(SEARCH_FACTOR * spread)
     return [f"Pairs that differ by less than {near} count against it, as another search may differ"]
 
