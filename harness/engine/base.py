@@ -335,6 +335,14 @@ def _multiplies_bf16() -> bool:
     return bool(torch.cuda.is_bf16_supported(including_emulation=False))
 
 
+def has_tf32(device: str) -> bool:
+    """Returns whether a type of device rounds to tf32: a GPU that multiplies bf16 does.
+
+    Where there is no GPU to ask, one is taken to be such.
+    """
+    return device == "cuda" and (not torch.cuda.is_available() or _multiplies_bf16())
+
+
 def round_operand(x: Tensor, precision: str) -> Tensor:
     """Returns float32 values that a float of that precision can hold.
 
@@ -343,7 +351,7 @@ def round_operand(x: Tensor, precision: str) -> Tensor:
     """
     if precision == "bf16":
         return x.to(torch.bfloat16).to(torch.float32)
-    if x.is_cuda:  # the hardware rounds; see `allow_tf32`
+    if x.is_cuda and _multiplies_bf16():  # such hardware rounds to tf32, too; see `allow_tf32`
         return x
     bits = x.contiguous().view(torch.int32)
     rounded = (bits + 0x0FFF + ((bits >> 13) & 1)) & ~0x1FFF

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell
-from harness.engine.base import ByAutograd, Layer, Parameters, State
+from harness.engine.base import ByAutograd, Layer, Parameters, State, has_tf32
 from harness.engine.reference import spread
 
 
@@ -27,7 +27,7 @@ class Native(ByAutograd):
             return f"torch.nn has no {cell.name}" + (
                 " of which a study varies the step" if is_varied else ""
             )
-        if precision == "bf16" or (precision == "tf32" and device == "cpu"):
+        if precision == "bf16" or (precision == "tf32" and not has_tf32(device)):
             return f"torch.nn does not round its operands to {precision} on {device}"
         return None
 

@@ -161,7 +161,7 @@ class RayExecutor:
 
     @staticmethod
     def _demanded(plan: Plan, nodes: Sequence[Mapping[str, float]]) -> tuple[Plan, Demand]:
-        """Returns a plan that names its text and its threads, and what it takes of a node.
+        """Returns a plan that names its text, device and threads, and what it takes of a node.
 
         Args:
             plan: The pack.
@@ -172,7 +172,8 @@ class RayExecutor:
         """
         text, settings = data.load(plan.settings), plan.settings
         size = len(plan.runs) * expected_bytes(settings, text)
-        is_on_gpu = resolve_device(settings.device) == "cuda"
+        device = resolve_device(settings.device)
+        is_on_gpu = device == "cuda"
         largest = max((int(node.get("CPU", 0)) for node in nodes), default=1)
         useful = 1 if is_on_gpu else min(len(plan.runs), max(1, largest))
         num_threads = settings.threads or useful
@@ -183,8 +184,10 @@ class RayExecutor:
                 f"executor: a node must have what a pack takes, {demand}, but of {len(nodes)} "
                 "nodes none has. Use a smaller pack_size or fewer threads, or add a larger node."
             )
+        # A worker that asked for no GPU sees those of its node all the same.
         runs = tuple(
-            replace(run, settings=replace(run.settings, threads=num_threads)) for run in plan.runs
+            replace(run, settings=replace(run.settings, device=device, threads=num_threads))
+            for run in plan.runs
         )
         return replace(plan, runs=runs, corpus_fingerprint=text.fingerprint), demand
 

@@ -1,5 +1,7 @@
 """On what a run is executed: its device, its engine, the processors it may use."""
 
+from typing import Literal
+
 import torch
 
 from harness import engine, timing
@@ -7,27 +9,35 @@ from harness.model.regularization import regularized_cell
 from harness.settings import Settings
 from harness.training.plan import PlanError
 
+WORDS_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "[CUDA]: out of memory",
+)
+"""Of torch on a CPU, of CUDA where torch's own allocator is not asked, of its libraries, Triton."""
+
 
 def out_of_memory(error: Exception) -> bool:
-    """Returns whether memory was the cause: a GPU has a class for it, torch's CPU only words."""
+    """Returns whether memory was the cause: torch's allocator on a GPU has a class for it."""
     is_of_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_of_class or "DefaultCPUAllocator" in str(error)
+    return is_of_class or any(words in str(error) for words in WORDS_OF_MEMORY)
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str) -> Literal["cpu", "cuda"]:
     """Returns cpu or cuda.
 
     Raises:
         PlanError: CUDA is asked for and there is none.
     """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
+    is_on_gpu = name != "cpu" and torch.cuda.is_available()
+    if name == "cuda" and not is_on_gpu:
         raise PlanError(
             "device: must be on this machine, but got device='cuda' and torch sees none. "
             "Use auto or cpu."
         )
-    return name
+    return "cuda" if is_on_gpu else "cpu"
 
 
 def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list[str]]:

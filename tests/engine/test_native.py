@@ -10,7 +10,7 @@ from agreement import I, assert_agrees, assert_same, case, results
 from tolerances import assert_close
 
 import cells
-from harness.engine import Layer, get, native
+from harness.engine import Layer, base, get, native
 
 CELLS = [name for name in cells.names() if cells.find(name).reference]
 SHAPES = [(1, 1, 1, 1), (4, 1, 3, 4), (3, 3, 2, 5), (1, 3, 1, 7)]  # T, N, B, H
@@ -68,6 +68,17 @@ def test_a_carried_state_carries_on(name):
 )
 def test_what_is_refused(name, device, precision, refusal):
     assert get("native").refusal(cells.find(name), device, precision) == refusal
+
+
+@pytest.mark.parametrize(
+    ("has_such_products", "refusal"),
+    [(True, None), (False, "torch.nn does not round its operands to tf32 on cuda")],
+)
+def test_tf32_is_refused_on_a_gpu_without_it(monkeypatch, has_such_products, refusal):
+    """It comes with products of bf16, from compute capability 8.0 on."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(base, "_multiplies_bf16", lambda: has_such_products)
+    assert get("native").refusal(cells.find("lstm"), "cuda", "tf32") == refusal
 
 
 def test_weights_go_to_torchs_own_module_unchanged():

@@ -201,6 +201,19 @@ def test_a_product_is_that_of_its_operands(precision):
     assert torch.equal(whole, product(a, b, precision))
 
 
+@pytest.mark.parametrize("has_such_products", [True, False])
+def test_operands_are_rounded_to_tf32_where_a_gpu_does_not(monkeypatch, has_such_products):
+    """Before compute capability 8.0 none does, whatever it is allowed."""
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True)
+    monkeypatch.setattr(base, "_multiplies_bf16", lambda: has_such_products)
+    a, b = random(2, 3, 4), random(2, 4, 5, seed=1)
+    rounded = [base.round_operand(x, "tf32") for x in (a, b)]
+    assert [torch.equal(*pair) for pair in zip(rounded, (a, b), strict=True)] == (
+        [has_such_products] * 2
+    )
+    assert torch.equal(product(a, b, "tf32"), torch.bmm(*rounded))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_multiplies_bfloat16_and_adds_in_float32():

@@ -49,6 +49,10 @@ def test_a_run_that_raises_fails_and_its_neighbours_go_on(settings, monkeypatch)
             RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried"),
             True,
         ),
+        (torch.AcceleratorError("CUDA error: out of memory\nSearch for ..."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), True),
+        (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
         (RuntimeError("shape"), False),
     ],
 )
