@@ -146,12 +146,12 @@ class _Sweep:
         """Does every step at each of ``times``; the matrices are rounded already."""
         bind = pieces_for(self.plan, self.buffers, self.like)
         calls = [bind(step) if isinstance(step, Piece) else self._product(step) for step in steps]
-        if len(calls) == 1:
-            calls[0](times)
-            return
-        for t in times:
-            for call in calls:
-                call(range(t, t + 1))
+        at_once = [times] if len(calls) == 1 else [range(t, t + 1) for t in times]
+        # Triton takes the present device, whatever device its arguments are on.
+        with torch.cuda.device_of(self.like):
+            for each in at_once:
+                for call in calls:
+                    call(each)
 
     def _product(self, step: Product) -> Call:
         matrix = self.matrices[step.matrix]

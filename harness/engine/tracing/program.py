@@ -35,6 +35,12 @@ def _part(x: Tensor, other: Tensor, start: Tensor, end: Tensor) -> Tensor:
     return torch.where((units >= start) & (units < end), x, other)
 
 
+def _turned(x: Tensor, turn: Tensor) -> Tensor:
+    """Returns x turned by so many units; no value is asked of the device."""
+    units = torch.arange(x.shape[-1], device=x.device)
+    return x.index_select(-1, ((units - turn) % x.shape[-1]).long())
+
+
 OPERATIONS: dict[str, Operation] = {
     "add": Operation(torch.add),
     "sub": Operation(torch.sub),
@@ -60,7 +66,7 @@ OPERATIONS: dict[str, Operation] = {
     "erf": Operation(torch.erf, costly=True),
     "fmod": Operation(torch.fmod, costly=True),
     "cumsum": Operation(lambda x: x.cumsum(-1), costly=True),
-    "roll": Operation(lambda x, turn: x.roll(int(turn), -1), costly=True),
+    "roll": Operation(_turned, costly=True),
     "flip": Operation(lambda x: x.flip(-1), costly=True),
     "part": Operation(_part),
     "lt": Operation(torch.lt, boolean=True),

@@ -2,6 +2,7 @@
 there is one.
 """
 
+import contextlib
 import functools
 import re
 
@@ -10,6 +11,7 @@ import torch
 from agreement import ALL_CELLS, assert_agrees, assert_same, case, errors, results
 from corner_cells import CORNERS
 from odd_cells import ODD_CELLS
+from recording import Tape
 
 import cells
 from cells import Cell
@@ -17,6 +19,7 @@ from harness import engine
 from harness.engine.gpu import gpu, trial
 from harness.engine.gpu.launches import Piece, Product
 from harness.engine.gpu.layout import layout
+from harness.engine.tracing.program import OPERATIONS
 from harness.engine.tracing.trace import Untraceable
 
 CASES = {
@@ -161,6 +164,38 @@ def test_a_run_that_has_become_nan_stays_alone():
         assert torch.equal(runs[0][[0, 2]], runs[1][[0, 2]]), name
 
 
+def test_kernels_are_launched_on_the_device_of_their_tensors(monkeypatch):
+    """Triton takes the present device and its stream, whatever device its arguments are on."""
+    entered, seen = [], []
+
+    @contextlib.contextmanager
+    def device_of(tensor):
+        entered.append(tensor.device)
+        yield
+        entered.pop()
+
+    def pieces_for(plan, buffers, like, pieces_for=gpu.pieces_for):
+        def bind(piece):
+            call = pieces_for(plan, buffers, like)(piece)
+            return lambda times: seen.append([*entered]) or call(times)
+
+        return bind
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(gpu, "pieces_for", pieces_for)
+    assert_agrees("gpu", case("lstm"))
+    assert len(seen) > 5 and {len(devices) for devices in seen} == {1}
+
+
+def test_a_turn_of_the_units_waits_for_no_device():
+    """Python knows by how many, so no value is asked of the device, also without Triton."""
+    roll, units = OPERATIONS["roll"].meaning, torch.arange(24.0).view(2, 2, 6)
+    for turn in (1.0, 5.0, -2.0, 7.0, 0.0):
+        with Tape() as tape:
+            tape.result = roll(units, units.new_full((), turn))
+        assert torch.equal(roll(units, torch.tensor(turn)), units.roll(int(turn), -1))
+
+
 def test_what_is_refused():
     lstm = cells.find("lstm")
     assert gpu.Gpu().refusal(lstm, "cpu", "float32") == "it runs on cuda, not on cpu"
@@ -235,6 +270,14 @@ def test_a_cell_on_cuda_in_float32_is_the_definitions(name, on_cuda):
 @pytest.mark.parametrize("cell", [*CORNERS.values(), *ODD_CELLS.values()])
 def test_a_corner_on_cuda_is_the_definitions(cell, on_cuda):
     assert_agrees("gpu", case(cell, runs=2, hidden=5, biases=2))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="no second CUDA device")
+def test_a_layer_on_a_second_device_is_the_definitions(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor: tensor.to("cuda:1"))
+    monkeypatch.setattr(engine, "ENGINES", (OnCuda(), *engine.ENGINES))
+    assert_agrees("gpu", case("lstm", runs=2))
 
 
 @pytest.mark.gpu
