@@ -114,13 +114,13 @@ def measured(shape: Shape, options: Options) -> list[Timed]:
                 timed = Timed(shape.sizes.rpartition(",")[0], mode, cell, name)
                 passes.append((timed, functools.partial(_pass, module, inputs, mode)))
     for timed, once in passes:
-        each = _seconds(once, WARM_UP_PASSES, device) and _seconds(once, WARM_UP_PASSES, device)
-        timed.passes = max(1, int(options.seconds / (each / WARM_UP_PASSES)) + 1)
+        _timed(once, WARM_UP_PASSES, device)
+        each = _timed(once, WARM_UP_PASSES, device).seconds / WARM_UP_PASSES
+        timed.passes = max(1, int(options.seconds / each) + 1)
     for _ in range(options.rounds):
         for timed, once in passes:
-            once()  # not counted: it refills the caches
-            with timing.Watch() as watch:
-                _seconds(once, timed.passes, device)
+            _timed(once, 1, device)  # not counted: it refills the caches
+            watch = _timed(once, timed.passes, device)
             timed.seconds.append(watch.seconds / timed.passes)
             timed.disturbed += watch.busy
     return [timed for timed, _ in passes]
@@ -136,12 +136,13 @@ def _pass(module: nn.Module, inputs: Tensor, mode: Mode) -> None:
     output.backward(torch.ones_like(output))
 
 
-def _seconds(once: Callable[[], None], count: int, device: torch.device) -> float:
+def _timed(once: Callable[[], None], count: int, device: torch.device) -> timing.Watch:
+    """Returns what so many passes take; the device has done them then."""
     with timing.Watch() as watch:
         for _ in range(count):
             once()
         timing.synchronize(device)
-    return watch.seconds
+    return watch
 
 
 def ratios(ours: Timed, other: Timed) -> Estimate:

@@ -33,6 +33,25 @@ def test_every_module_is_measured_in_every_round_and_compared(tmp_path, monkeypa
     assert "B2,T3,H4" in printed and "Forward only" in printed
 
 
+def test_a_clock_starts_when_the_device_has_done_what_came_before(monkeypatch):
+    """A GPU works on while Python goes on: what is not counted must have ended by then."""
+    waiting = []
+
+    class Watch(modules.timing.Watch):
+        def __enter__(self):
+            assert waiting == []
+            return super().__enter__()
+
+        def __exit__(self, *error):
+            assert waiting == []
+            super().__exit__(*error)
+
+    monkeypatch.setattr(modules, "_pass", lambda module, inputs, mode: waiting.append(mode))
+    monkeypatch.setattr(modules.timing, "synchronize", lambda device: waiting.clear())
+    monkeypatch.setattr(modules.timing, "Watch", Watch)
+    assert len(modules.measured(checked(parse(TINY)).shapes[0], checked(parse(TINY)))) > 3
+
+
 def test_a_ratio_is_that_of_the_same_rounds():
     ours, theirs = (modules.Timed("", "train", "lstm", name) for name in ("Recurrent", "nn.LSTM"))
     ours.seconds, theirs.seconds = [1.0, 2.0, 10.0], [2.0, 4.0, 20.0]
