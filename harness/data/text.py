@@ -200,7 +200,7 @@ class File:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[IO[bytes]]:
-        path = self._checked()
+        path = self.place()
         if self.published is not None:
             verify_file(self.published, path)
         if self.member is None:
@@ -218,14 +218,14 @@ class File:
     def read_bytes(self) -> bytes:
         """Returns the content; raises a DataError where there is none."""
         try:
-            return self._checked().read_bytes()
+            return self.place().read_bytes()
         except OSError as error:
             raise self._unreadable(error) from error
 
     def checksum(self) -> str:
         """Returns the SHA-256 of the content; raises a DataError where there is none."""
         try:
-            with self._checked().open("rb") as file:
+            with self.place().open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest() + (self.member or "")
         except OSError as error:
             raise self._unreadable(error) from error
@@ -233,9 +233,10 @@ class File:
     @property
     def num_bytes(self) -> int:
         """The size of the content; a DataError is raised where there is none."""
-        return self._checked().stat().st_size
+        return self.place().stat().st_size
 
-    def _checked(self) -> Path:
+    def place(self) -> Path:
+        """Returns where it lies; raises a DataError where there is none."""
         path = Path(self.path).expanduser()
         try:
             found = path.stat()

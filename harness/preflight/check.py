@@ -19,7 +19,7 @@ from rich.text import Text
 from harness.data import CorpusFacts, Data
 from harness.preflight import history, power_table, search_power, sequences, texts
 from harness.preflight.cost import Pace
-from harness.preflight.design import check_design, design_problem
+from harness.preflight.design import check_design, design_problem, told_with_all
 from harness.preflight.disk import disk
 from harness.preflight.faults import RunFault, check_runs
 from harness.preflight.history import History, Spread, StoredStudy
@@ -63,7 +63,8 @@ def check(
     """
     loaded = load_study(path, overrides, locations)
     stored = History(loaded, locations)
-    settings, notes = resolve(loaded)
+    with told_with_all(loaded, force):
+        settings, notes = resolve(loaded)
     with _telling(console, len(settings)) as tell:
         found = _checked_texts(loaded, settings, force, tell)
     facts = texts.facts_by_readers(loaded, found)

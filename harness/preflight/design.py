@@ -1,11 +1,12 @@
 """Whether a study's design can show anything, before anything trains."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from harness.report.comparability import text_of
 from harness.statistics import inference
-from harness.study import Study, is_repeated, num_pairs, problem_of_arms
+from harness.study import Study, is_repeated, num_pairs, problem_of_arms, problems_of_texts
 
 
 class DesignError(ValueError):
@@ -17,6 +18,30 @@ def check_design(study: Study, force: bool) -> None:
     problem = design_problem(study)
     if problem is not None and not force:
         raise DesignError(problem)
+
+
+class StudyFault(ValueError):
+    """A study cannot run, for several reasons; the message has a line for each."""
+
+
+@contextmanager
+def told_with_all(study: Study, force: bool) -> Iterator[None]:
+    """Has an error of a check told together with what a later check would find.
+
+    That is a design that shows nothing, unless forced, and texts that are not there.
+
+    Raises:
+        StudyFault: There was an error, and there is more to tell.
+    """
+    try:
+        yield
+    except ValueError as error:
+        lines = [str(problem) for problem in problems_of_texts(study)]
+        if not force and not isinstance(error, DesignError):
+            lines += filter(None, [design_problem(study)])
+        if not lines:
+            raise
+        raise StudyFault("\n".join([str(error), *lines])) from error
 
 
 def num_comparisons(study: Study) -> int:

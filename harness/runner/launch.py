@@ -136,10 +136,12 @@ def _texts_of_sound_runs(study: Study, display: Display) -> "dict[str, Data]":
         RunFault: Every run of an arm would fail; no store has been made or changed.
     """
     with _trial(display, len(study.arms)) as tell:  # torch is loaded first, which takes seconds
+        from harness.preflight.design import told_with_all
         from harness.preflight.faults import check_runs
         from harness.preflight.resolve import resolve
 
-        settings, _ = resolve(study)
+        with told_with_all(study, force=True):  # its design was checked
+            settings, _ = resolve(study)
         return check_runs(study, settings, tell)
 
 
@@ -183,11 +185,12 @@ def held_study(
     await_readable(locations)
     with held_files():
         study = load_study(path, overrides, locations)
-        from harness.preflight.design import check_design
+        from harness.preflight.design import check_design, told_with_all
         from harness.store.lock import locked
         from harness.store.soundness import check_stores
 
-        check_design(study, force)
+        with told_with_all(study, force):
+            check_design(study, force)
         check_stores(locations, new=new)
         with locked(study.name, locations) as assure:
             yield study, assure

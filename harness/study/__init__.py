@@ -5,15 +5,15 @@
 
 The modules from the bottom: document and reader (YAML with positions), absent (no file), fields,
 blocks and form (what may be written), schema (that for editors), names (what an unknown name
-means), parse (a form
-and its problems), arms (drafts of the arms), space, needs, arm_rules and rules (what must hold
-across fields), units and model (the result), build (from a form to a study), file (load, loads and
-from_dict), union (several files as one), table (documentation).
+means), parse (a form and its problems), arms (drafts of the arms), space, needs, arm_rules and
+rules (what must hold across fields), missing_texts (files that are not there), units and model
+(the result), build (from a form to a study), file (load, loads and from_dict), union (several
+files as one), table (documentation).
 """
 
 from harness.settings import SampleRequest
 from harness.study.document import Problem, StudyError
-from harness.study.file import from_dict, is_file, load, loads, problem_of_arms
+from harness.study.file import from_dict, is_file, load, loads, problem_of_arms, problems_of_texts
 from harness.study.model import (
     GONE,
     Arm,
@@ -54,4 +54,5 @@ __all__ = [
     "loads",
     "num_pairs",
     "problem_of_arms",
+    "problems_of_texts",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import documents
-from harness.study import absent, build, reader, rules, space
+from harness.study import absent, build, missing_texts, reader, rules, space
 from harness.study.arms import ArmDraft
 from harness.study.document import Document, Problem, StudyError, shown
 from harness.study.document import Path as DocumentPath
@@ -160,6 +160,24 @@ def problem_of_arms(
     return dataclasses.replace(found, where=f"{found.where} (of {', '.join(arms)})")
 
 
+def problems_of_texts(study: Study) -> list[Problem]:
+    """Returns which texts a study names that are not there."""
+    folder = study.path.parent if study.path else Path()
+    shown = _shown_source(study)
+    read = _read(study.text, shown, folder, study.overrides, without_cells=True)
+    return _missing_texts(read, study.path)
+
+
+def _missing_texts(read: Read, path: Path | None) -> list[Problem]:
+    folder = path.parent.absolute() if path else None
+    found = (
+        problem
+        for name, part in read.parts.items()
+        for problem in missing_texts.problems(part, read.arms[name], folder)
+    )
+    return list(dict.fromkeys(found))
+
+
 def _shown_source(study: Study) -> str:
     """Returns a study's file as a person in the working directory would write it."""
     if study.path is None:
@@ -177,7 +195,8 @@ def _study(
 ) -> Study:
     read = _read(text, source, path.parent if path else Path(), overrides, without_cells)
     if read.problems:
-        raise StudyError(read.problems)
+        missing = [] if without_cells else _missing_texts(read, path)
+        raise StudyError([*read.problems, *missing])
     file = build.StudyFile(text, path, overrides)
     studies = [
         build.study_of(part, read.arms[name], name, file) for name, part in read.parts.items()

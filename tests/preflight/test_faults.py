@@ -146,6 +146,39 @@ def test_a_prefix_is_told_once_a_text_that_cannot_read_it(write, tmp_path):
 
 
 OWN_TEXT = ("corpus: time-machine", "corpus: text\n  path: own.txt")
+MISSING = "faulty.yaml:10:9: fix.path: must be a readable file, but got path="
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (("seeds: 6", "seeds: 2"), "faulty.yaml:16:20: replicate.seeds: "),
+        (("hidden_size: 8", "hidden_size: 8\n  device: cuda"), "device: must be on this machine"),
+        (("hidden_size: 8", "hidden_size: 0"), "faulty.yaml:11:16: fix.hidden_size: "),
+    ],
+    ids=["design", "machine", "file"],
+)
+def test_a_text_that_is_not_there_is_told_with_whatever_else_is_wrong(
+    write, tmp_path, monkeypatch, command, change, place
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    path, where = write("sound", changes=[OWN_TEXT, change]), Locations(tmp_path)
+    with pytest.raises(ValueError, match="must") as caught:
+        if command == "run":
+            launch.run(path, locations=where, console=Console(quiet=True))
+        else:
+            check.check(
+                str(path),
+                (),
+                locations=where,
+                trains=False,
+                force=False,
+                console=Console(quiet=True),
+            )
+    lines = str(caught.value).split("\n")
+    assert len(lines) == 2
+    assert all(any(each in line for line in lines) for each in (MISSING, place)), lines
 
 
 def test_a_text_that_is_too_short_is_told_once(write, tmp_path):
