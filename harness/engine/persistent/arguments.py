@@ -31,7 +31,10 @@ class Call:
     def packed(self, pointers: tuple[str, ...]) -> "ctypes.Array[ctypes.c_int64]":
         """Returns the kernel's ``Arguments``, whose fields have 8 bytes each."""
         assert all(tensor.is_contiguous() for tensor in self.tensors.values())
+        # The kernels count rows in 32 bits: of one number each they would be 16 GB.
+        assert self.runs * (self.steps + 1) * self.batch < 2**32
         vocabulary = 0 if self.tokens is None else self.tensors["x"].shape[1]
+        assert self.runs * vocabulary < 2**32
         integers = [self.runs, self.steps, self.batch, vocabulary]
         assert len(integers) == len(INTEGERS)
         addresses = [0 if self.tokens is None else self.tokens.data_ptr()]

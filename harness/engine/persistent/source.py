@@ -35,12 +35,12 @@ class _Writer:
         yield from self._memory()
         yield from self._start()
         first, end, step, more = (
-            ("a.steps - 1", "t >= 0", "t--", "t > 0")
+            ("int(a.steps) - 1", "t >= 0", "t--", "t > 0")
             if self.at.is_backward
-            else ("0", "t < a.steps", "t++", "t + 1 < a.steps")
+            else ("0", "t < int(a.steps)", "t++", "t + 1 < int(a.steps)")
         )
         yield from self._fetch(first, "  ")
-        yield f"  for (long long t = {first}; {end}; {step}) {{"
+        yield f"  for (int t = {first}; {end}; {step}) {{"
         yield from self._step(more)
         yield "  }"
         yield from self._end()
@@ -99,7 +99,7 @@ class _Writer:
             return f"a.{self._address(before, '0')}"
         for s, terms in enumerate(self.at.plan.carries):
             if terms[0] == replace(before, ahead=0):
-                return f"a.last_gradient_{s}[row_at(block, a, e, 1, 0) * H + e.unit]"
+                return f"a.last_gradient_{s}[place(row_at(block, a, e, 1, 0), H, e.unit)]"
         return "0"
 
     def _fetch(self, time: str, indent: str) -> Iterator[str]:
@@ -222,16 +222,16 @@ class _Writer:
             for s, terms in enumerate(self.at.plan.carries):
                 total = " + ".join(f"{register(replace(p, ahead=1))}[p]" for p in terms)
                 lines.append(
-                    f"a.first_gradient_{s}[row_at(block, a, e, 1, 0) * H + e.unit] = {total};"
+                    f"a.first_gradient_{s}[place(row_at(block, a, e, 1, 0), H, e.unit)] = {total};"
                 )
             for i in self.at.plan.sums:
-                lines.append(f"a.sum_{i}[row_at(block, a, e, 1, 0) * H + e.unit] = sum_{i}[p];")
+                lines.append(f"a.sum_{i}[place(row_at(block, a, e, 1, 0), H, e.unit)] = sum_{i}[p];")
         yield from self._each(lines, "  ")
         if self.at.products:  # a block's memory must last while others write to it
             yield "  block.cluster_sync();"
 
     def _shared(self, place: Place) -> str:
-        return f"{identifier(place.buffer)}[block.run * {_column(place)}]"
+        return f"{identifier(place.buffer)}[place(block.run, {_column(place)})]"
 
     def _address(self, place: Place, time: str) -> str:
         buffer = place.buffer
@@ -240,7 +240,7 @@ class _Writer:
         else:
             length = f"a.steps + {buffer.extra}" if buffer.extra else "a.steps"
             row = f"row_at(block, a, e, {length}, {_time(place, time)})"
-        return f"{identifier(buffer)}[{row} * {_column(place)}]"
+        return f"{identifier(buffer)}[place({row}, {_column(place)})]"
 
     def _each(self, lines: list[str], indent: str) -> Iterator[str]:
         """Yields what is done for each (unit, row) of a thread."""
@@ -263,8 +263,9 @@ def _time(place: Place, t: str = "t") -> str:
 
 
 def _column(place: Place) -> str:
-    first = f" + {place.first}" if place.first else ""
-    return f"{place.buffer.width}{first}" + (" + e.unit" if place.width > 1 else "")
+    """Returns the width of a row, and where in it the number lies."""
+    column = f"{place.first} + e.unit" if place.width > 1 else f"{place.first}"
+    return f"{place.buffer.width}, {column}"
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define UNROLL_BY_2 _Pragma("unroll 2")
 
 struct Block {
   int rank, thread;
-  long long run, tile;
+  unsigned run, tile;
   real* memory;  // what the block's threads share, and the other blocks of the cluster reach
 
   __device__ explicit Block(real* memory)

@@ -10,6 +10,7 @@
 #define DEVICE static inline
 #define DEVICE_METHOD inline
 #define UNROLL
+#define UNROLL_BY_2
 
 class Barrier {
   const int count;
@@ -41,7 +42,7 @@ struct Warp {
 
 struct Block {
   int rank, thread;
-  long long run, tile;
+  unsigned run, tile;
   real* memory;  // what the block's threads share, and the other blocks of the cluster reach
   real* const* memories;
   Barrier *block_barrier, *cluster_barrier;
@@ -120,7 +121,7 @@ void launch(void (*work)(const Block&, const Arguments&), const Arguments& a, lo
       cluster_barrier.wait();
       if (thread == 0) memory[rank].assign(size, not_a_number());
       cluster_barrier.wait();
-      work(Block{rank, thread, cluster / tiles, cluster % tiles, memories[rank], memories.data(),
+      work(Block{rank, thread, unsigned(cluster / tiles), unsigned(cluster % tiles), memories[rank], memories.data(),
                  &block_barriers[rank], &cluster_barrier, &warps[rank * WARPS + thread / 32]}, a);
     }
   };

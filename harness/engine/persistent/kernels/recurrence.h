@@ -2,32 +2,38 @@
 
 // One (unit, row) of a block, which belongs to one thread for all time steps.
 struct Element {
-  bool inside;              // false in what pads the units and the rows
-  int own_unit, own_row;    // among those of the block
-  int unit;                 // of H
-  long long row;            // of B
+  bool inside;            // false in what pads the units and the rows
+  int own_unit, own_row;  // among those of the block
+  int unit;               // of H
+  unsigned row;           // of B
 };
 
 DEVICE Element element(const Block& block, const Arguments& a, int p) {
   const int number = block.thread + p * THREADS, own_unit = number % U, own_row = number / U;
   const int unit = block.rank * U + own_unit;
-  const long long row = block.tile * ROWS + own_row;
-  return {own_row < ROWS && unit < H && row < a.batch, own_unit, own_row, unit, row};
+  const unsigned row = block.tile * ROWS + own_row;
+  return {own_row < ROWS && unit < H && row < unsigned(a.batch), own_unit, own_row, unit, row};
 }
 
-// Which row of (N, length, B, ...) is the element's at a time.
-DEVICE long long row_at(const Block& block, const Arguments& a, const Element& e, long long length, long long time) {
-  return (block.run * length + time) * a.batch + e.row;
+// Which row of (N, length, B, ...) is the element's at a time. A tensor has less than 2^32 rows, so that an address is
+// made by one multiplication.
+DEVICE unsigned row_at(const Block& block, const Arguments& a, const Element& e, unsigned length, unsigned time) {
+  return (block.run * length + time) * unsigned(a.batch) + e.row;
 }
 
 // Which row of x: by its token where there are tokens, of a table (N, V, ...).
-DEVICE long long row_of_x(const Block& block, const Arguments& a, const Element& e, long long t) {
-  const long long row = row_at(block, a, e, a.steps, t);
+DEVICE unsigned row_of_x(const Block& block, const Arguments& a, const Element& e, unsigned t) {
+  const unsigned row = row_at(block, a, e, a.steps, t);
   if (!a.tokens) return row;
   const long long token = a.tokens[row];
   must(token >= 0 && token < a.vocabulary);
-  return block.run * a.vocabulary + token;
+  return block.run * unsigned(a.vocabulary) + unsigned(token);
 }
+
+// Where a number lies in rows of some width.
+DEVICE size_t place(unsigned row, int width, int column) { return size_t(row) * width + column; }
+
+DEVICE int at_most(int most, int number) { return number < most ? number : most; }
 
 DEVICE real sigmoid(real x) { return real(1) / (real(1) + exponential(-x)); }
 DEVICE real sign(real x) { return real(x > 0) - real(x < 0); }
@@ -55,7 +61,7 @@ struct Columns {
   static DEVICE_METHOD real at(const Block& block, const real* matrix, int k, int output) {
     const int unit = block.rank * U + output % U;
     const bool inside = k < H && output < GATES * U && unit < H;
-    return inside ? operand(matrix[((block.run * H + k) * GATES + output / U) * H + unit]) : real(0);
+    return inside ? operand(matrix[place((block.run * H + k) * GATES + output / U, H, unit)]) : real(0);
   }
 };
 template <int GATES>
@@ -63,7 +69,7 @@ struct Rows {
   static DEVICE_METHOD real at(const Block& block, const real* matrix, int k, int output) {
     const int unit = block.rank * U + k % U;
     const bool inside = output < H && k < GATES * U && unit < H;
-    return inside ? operand(matrix[((block.run * H + output) * GATES + k / U) * H + unit]) : real(0);
+    return inside ? operand(matrix[place((block.run * H + output) * GATES + k / U, H, unit)]) : real(0);
   }
 };
 
@@ -111,35 +117,45 @@ DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
   }
 }
 
-// Each warp makes 16 outputs of all rows. What depends on one another is a chain; several go on at once.
+// Each warp makes 16 outputs of all rows. What depends on one another is a chain; several go on at once. Where all parts
+// of a sum are of one length, nothing is asked between two multiplications, which then overlap with the next loads.
 template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES, int HELD>
 DEVICE void product(const Block& block, const real* left, const real* right, const real (*held)[4], real* part) {
   constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8, CHAINS = 4;
-  constexpr int ITEMS = (TILES * SLICES + WARPS - 1) / WARPS;
+  constexpr int ITEMS = (TILES * SLICES + WARPS - 1) / WARPS, STEPS = LENGTH / 8;
+  constexpr bool ALL_WARPS = TILES * SLICES % WARPS == 0, ALL_STEPS = (TERMS + 7) / 8 == SLICES * STEPS;
   const int lane = block.thread % 32, group = lane / 4, member = lane % 4;
   UNROLL for (int i = 0; i < ITEMS; i++) {
     const int item = block.thread / 32 + i * WARPS;
-    if (item >= TILES * SLICES) break;
-    const int first = item % TILES * 16 + group, slice = item / TILES, start = slice * LENGTH;
-    const int end = start + LENGTH < TERMS ? start + LENGTH : TERMS;
-    const real* const factors = left + group * LEFT_WIDTH + member;
-    real sums[CHAINS][4] = {};
-    UNROLL for (int step = 0; step < HELD; step++) {
-      const int k = start + 8 * step;
-      if (k >= end) break;
-      const real b[2] = {factors[k], factors[k + 4]};
-      multiply_add(block, sums[step % CHAINS], held[i * HELD + step], b);
-    }
+    if (!ALL_WARPS && item >= TILES * SLICES) break;
+    const int first = item % TILES * 16 + group, slice = item / TILES;
+    const int steps = ALL_STEPS ? STEPS : at_most(STEPS, (TERMS + 7) / 8 - slice * STEPS);
+    const real* const factors = left + group * LEFT_WIDTH + slice * LENGTH + member;
     // The rows of the slice begin with the first term that is not held.
     const real* const rows = right + (slice * (LENGTH - 8 * HELD) + member) * WIDTH + first;
-    for (int begin = start + 8 * HELD; begin < end; begin += 8 * CHAINS) {
+    real sums[CHAINS][4] = {};
+    auto by_held = [&](int step) {
+      const real b[2] = {factors[8 * step], factors[8 * step + 4]};
+      multiply_add(block, sums[step % CHAINS], held[i * HELD + step], b);
+    };
+    auto by_shared = [&](int step, int chain) {
+      const real* const values = rows + 8 * (step - HELD) * WIDTH;
+      const real a[4] = {values[0], values[8], values[4 * WIDTH], values[4 * WIDTH + 8]};
+      const real b[2] = {factors[8 * step], factors[8 * step + 4]};
+      multiply_add(block, sums[chain], a, b);
+    };
+    UNROLL for (int step = 0; step < HELD; step++) {
+      if (!ALL_STEPS && step >= steps) break;
+      by_held(step);
+    }
+    constexpr int WHOLE = ALL_STEPS ? (STEPS - HELD) / CHAINS * CHAINS : 0;
+    UNROLL_BY_2 for (int step = HELD; step < HELD + WHOLE; step += CHAINS) {
+      UNROLL for (int chain = 0; chain < CHAINS; chain++) by_shared(step + chain, chain);
+    }
+    for (int step = HELD + WHOLE; step < steps; step += CHAINS) {
       UNROLL for (int chain = 0; chain < CHAINS; chain++) {
-        const int k = begin + 8 * chain;
-        if (k >= end) break;
-        const real* const values = rows + (k - start - 8 * HELD) * WIDTH;
-        const real a[4] = {values[0], values[8], values[4 * WIDTH], values[4 * WIDTH + 8]};
-        const real b[2] = {factors[k], factors[k + 4]};
-        multiply_add(block, sums[chain], a, b);
+        if (step + chain >= steps) break;
+        by_shared(step + chain, chain);
       }
     }
     UNROLL for (int i = 0; i < 4; i++) {
@@ -217,9 +233,10 @@ DEVICE void send_to_all(const Block& block, real* to, const Element& e, real val
 DEVICE void take_first(const Block& block, const Arguments& a, const real* states, real* to) {
   for (int i = block.thread; i < ROWS * H; i += THREADS) {
     const int unit = i % H, own_row = i / H;
-    const long long row = block.tile * ROWS + own_row;
-    if (row < a.batch)
-      to[own_row * OPERAND_WIDTH + unit] = operand(states[(block.run * (a.steps + 1) * a.batch + row) * H + unit]);
+    const unsigned row = block.tile * ROWS + own_row, batch = a.batch;
+    if (row < batch)
+      to[own_row * OPERAND_WIDTH + unit] =
+          operand(states[place(block.run * unsigned(a.steps + 1) * batch + row, H, unit)]);
   }
 }
 
