@@ -1,8 +1,9 @@
-"""A synchronised clock, the machine's other work, quantiles, peak memory."""
+"""A synchronised clock, the machine's other work, quantiles, memory."""
 
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import resource
 import sys
@@ -94,6 +95,14 @@ def peak_memory_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def give_back_memory() -> None:
+    """Gives back all that is no longer used, and what torch keeps of a GPU's for later use."""
+    gc.collect()  # parts of what was trained refer to one another
+    if torch.cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # after a fault every call raises it again
+            torch.cuda.empty_cache()
 
 
 class Watch:

@@ -5,17 +5,14 @@ device's memory. What no longer fits the budget is left out, and a line says so.
 """
 
 import contextlib
-import gc
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 import cells
-from harness import engine
+from harness import engine, timing
 from harness.bench import kernels, wanted
 from harness.bench.journal import Failed, Figure, Journal, Kernels, Label, LeftOut, Line, Recorder
 from harness.bench.measure import Stand, describe, problem
@@ -89,7 +86,7 @@ class Turns:
                 continue
             for line in _guarded(label, lines_of):
                 self._recorder.add(line)
-            _free(self._options.device)
+            timing.give_back_memory()
 
     def _figures(self, label: Label) -> Iterator[Line]:
         refusal = _refusal(label, self._options)
@@ -170,11 +167,3 @@ def _found(label: Label, stand: Stand) -> Iterator[Line]:
         for mode in MODES:
             found = series[mode]
             yield Figure(label, mode, tuple(found.seconds), sum(found.busy), notes)
-
-
-def _free(device: str) -> None:
-    """Gives back all that the last subject had; its parts refer to one another."""
-    gc.collect()
-    if device == "cuda":
-        with contextlib.suppress(RuntimeError):  # after a fault every call raises it again
-            torch.cuda.empty_cache()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cells import registry
-from harness import data
+from harness import data, timing
 from harness.preflight.memory import expected_bytes
 from harness.runner.executor import ExecutorError, Listener
 from harness.runner.ray_cluster import check_versions, first_line, imported, join
@@ -114,6 +114,7 @@ class RayExecutor:
         Raises:
             ExecutorError: No node has what a pack takes, or nodes have other versions.
         """
+        timing.give_back_memory()  # of a GPU on which an update of each arm was tried here
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         waiting = deque(self._demanded(plan, nodes) for plan in plans)
         while waiting or self._is_training():

@@ -1,6 +1,9 @@
 """What a pack on a Ray cluster asks of a node; there is no cluster here."""
 
+from types import SimpleNamespace
+
 import pytest
+import torch
 
 from harness.runner import ray_executor
 from harness.runner.executor import ExecutorError
@@ -37,3 +40,18 @@ def test_a_pack_that_no_node_has_room_for_is_refused(plan, monkeypatch):
     monkeypatch.setattr(ray_executor, "_gpu_share", lambda num_bytes: 1.0)
     with pytest.raises(ExecutorError, match="a node must have what a pack takes, 1 CPUs, 1 GPUs"):
         RayExecutor._demanded(plan, [{"CPU": 8.0, "memory": 2.0**36}])
+
+
+def test_what_the_driver_has_kept_of_a_gpu_is_its_workers_before_they_start(monkeypatch):
+    """It has trained an update of each arm there, to see that it can."""
+    called = []
+    executor = object.__new__(RayExecutor)
+    executor._ray = SimpleNamespace(nodes=lambda: called.append("looks for nodes") or [])
+    executor._calls = {}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("gives back"))
+    executor.execute([], lambda messages: set())
+    assert called == ["gives back", "looks for nodes"]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
+    executor.execute([], lambda messages: set())
+    assert called.count("gives back") == 1
