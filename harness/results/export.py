@@ -15,6 +15,7 @@ from harness.results.open import open_study
 from harness.store import frames
 from harness.store.configuration import locate
 from harness.store.folders import take_files
+from harness.store.kept import told_of_cells
 from harness.store.locations import Locations
 from harness.training.files import write_whole
 
@@ -75,7 +76,7 @@ def load(
     loaded, reader = open_study(str(study), tuple(overrides), locate(study, folder, tracking))
     reader = reader.at_once()
     notes = reader.notes()
-    warnings = warnings_of(loaded, notes)
+    warnings = [*warnings_of(loaded, notes), *told_of_cells(loaded)]
     runs, curves, timings = reader.runs(), reader.curves(), reader.timings()
     states = reader.states() if loaded.measure.states else None
     report = build_report(loaded, runs, curves, timings, warnings, states)

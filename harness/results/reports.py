@@ -41,10 +41,9 @@ def print_report(
     loaded, reader = open_study(study, overrides, locations)
     if out is not None:
         take_files(out, "out", "Name another with --out.")
-    for lost in (missing_artifacts(reader), told_of_cells(loaded)):
-        if lost is not None:
-            console.print(lost, style="yellow", markup=False, highlight=False)
-    warnings = warnings_of(loaded, reader.notes())
+    if (lost := missing_artifacts(reader)) is not None:
+        console.print(lost, style="yellow", markup=False, highlight=False)
+    warnings = [*warnings_of(loaded, reader.notes()), *told_of_cells(loaded)]
     report = _with_standing(stored_report(loaded, reader, warnings), reader, locations)
     if out is not None:
         paths = report.write(out)

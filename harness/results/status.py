@@ -119,8 +119,7 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     wanted = shown_total(loaded, num_wanted)
     sentences = [*_standing(runs[is_asked], wanted, has_all, study, reader, locations)]
     sentences += _left(runs[~is_asked & runs["phase"].isin(list(Phase))])
-    told = told_of_cells(loaded)
-    table.caption = " ".join(sentences) + (f"\n{told}" if told else "")
+    table.caption = "\n".join([" ".join(sentences), *told_of_cells(loaded)])
     return table
 
 

@@ -90,11 +90,8 @@ def _stored_sources(name: str, locations: Locations) -> dict[str, str]:
     return {arm["cell"]: arm["cell_source"] for arm in arms if arm["cell"] not in shipped}
 
 
-def told_of_cells(study: Study) -> str | None:
-    """Returns what is said of files of cells that are gone, and of cells that no file states.
-
-    None where all are there.
-    """
+def told_of_cells(study: Study) -> list[str]:
+    """Returns what is said of files of cells that are gone, and of cells that no file states."""
     gone = study.gone_cell_files
     there = [path for path in study.cell_files if path not in gone]
     lines = []
@@ -108,7 +105,7 @@ def told_of_cells(study: Study) -> str | None:
             f"with what was run, but got no such class of {' and '.join(unknown)}. Whether it was "
             "edited is not known here; `harness run` looks."
         )
-    return "\n".join(lines) or None
+    return lines
 
 
 def _own_cells(study: Study) -> set[str]:

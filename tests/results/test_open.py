@@ -1,4 +1,5 @@
 import io
+import re
 
 import pytest
 import small_study
@@ -6,6 +7,7 @@ from rich.console import Console
 from stored import cli, writer_of
 
 from harness import study
+from harness.results import export
 from harness.results.open import NothingError, open_study
 from harness.results.reports import print_report
 from harness.results.status import status_table
@@ -119,6 +121,16 @@ def test_a_cell_that_cannot_be_compared_is_told_and_one_within_a_block_is(withou
     file.write_text(CELL.replace('name = "mine-alone"', 'name = "mine-" + "alone"'))
     told = f"cells: {file} must state the name of a cell in one class to be compared with what was"
     assert told in status_table(str(path), (), locations).caption
+    out = io.StringIO()
+    print_report(str(path), (), locations, path.parent / "out", Console(file=out, width=400))
+    assert out.getvalue().count(told) == 1
+    assert export.load(str(path), path.parent).warnings == [
+        f"{told} run, but got no such class of mine-alone. Whether it was edited is not known here;"
+        " `harness run` looks."
+    ]
+    for form in ("report.md", "report.html"):
+        written = re.sub(r"<[^>]*>|\\", "", (path.parent / "out" / form).read_text())
+        assert written.count(told) == 1, form
     at = CELL.index("class ")
     body = "".join(f"    {line}" for line in CELL[at:].splitlines(keepends=True))
     file.write_text(f"{CELL[:at]}if True:\n{body}")
