@@ -14,11 +14,12 @@ from harness.settings import Settings
 from harness.training.execution import resolve_device
 from harness.training.optimizer import moments
 
-TIMES, TIMES_OF_REFERENCE, TIMES_ON_GPU = 6, 32, 2
+TIMES, TIMES_OF_REFERENCE, TIMES_ON_GPU = 6, 32, 16
 """So many times the counted memory a run is expected to take.
 
 On a CPU that is measured; of engine ``reference`` torch keeps what each operation of each time step
-needs for the backward pass. On a GPU it is not measured. See docs/decisions/executors.md.
+needs for the backward pass. On a GPU what is alive at once is counted, and nothing is measured. See
+docs/decisions/executors.md.
 """
 
 

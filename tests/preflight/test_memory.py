@@ -50,7 +50,7 @@ def test_the_largest_model_that_a_file_may_ask_for_is_priced_and_not_made():
 @pytest.mark.parametrize(
     "engine, device, times",
     [("cpu", "cpu", 6), ("native", "cpu", 6), ("reference", "cpu", 32)]
-    + [(engine, "cuda", 2) for engine in ("cuda", "reference")],
+    + [(engine, "cuda", 16) for engine in ("cuda", "reference")],
 )
 def test_so_many_times_the_counted_memory_are_expected(engine, device, times, monkeypatch):
     """What was measured of a CPU says nothing of a GPU, of which twice is expected."""
