@@ -426,6 +426,8 @@ def _barrier(instruction: Instruction) -> Action:
     if words[:2] == ("cluster", "arrive") and "relaxed" not in words:
 
         def arrive(cluster: Cluster, now: np.ndarray) -> None:
+            if "aligned" in words:
+                cluster.together(now)
             if (cluster.clock.arrivals[now] != cluster.clock.waits[now]).any():
                 raise Fault("a thread must wait before it arrives again.")
             cluster.clock.arrivals[now] += 1
@@ -434,6 +436,8 @@ def _barrier(instruction: Instruction) -> Action:
     if words[:2] == ("cluster", "wait"):
 
         def wait(cluster: Cluster, now: np.ndarray) -> None:
+            if "aligned" in words:
+                cluster.together(now)
             if (cluster.clock.arrivals[now] == cluster.clock.waits[now]).any():
                 raise Fault("a thread must arrive before it waits.")
             cluster.does[now] = WAITS

@@ -219,7 +219,22 @@ INTEGERS: dict[str, tuple[Function, int]] = {
     "xor": (np.bitwise_xor, 2),
     "not": (np.invert, 1),
     "mov": (lambda a: a, 1),
+    "prmt": (lambda a, b, c: permuted(a, b, c), 3),
 }
+
+
+def permuted(a: Values, b: Values, selected: Values) -> Values:
+    """Returns words of four bytes, which a digit each selects: 0 to 3 of a, 4 to 7 of b.
+
+    A digit of 8 and more selects the sign of a byte, eight times.
+    """
+    given = np.stack([a, b], axis=-1).view(np.uint8)
+    result = np.empty((len(a), 4), np.uint8)
+    for k in range(4):
+        digit = (selected >> np.uint32(4 * k)) & np.uint32(15)
+        byte = np.take_along_axis(given, (digit & 7).astype(np.int64)[:, None], axis=-1)[:, 0]
+        result[:, k] = np.where(digit < 8, byte, (byte >> 7) * 255)
+    return result.view(np.uint32)[:, 0]
 
 
 def product_tf32(a: Values, b: Values) -> Values:

@@ -104,6 +104,11 @@ class Direction:
         other = plan.forward if is_backward else plan.backward
         self._read_by_other = set(_loads(other))
 
+    @property
+    def reads_x(self) -> bool:
+        """Whether a time step needs its row of x."""
+        return any(place.buffer.name == "x" for place in self.fetched)
+
     @functools.cached_property
     def carried(self) -> list[tuple[Place, Place]]:
         """(before, after) a time step, of what one step leaves in registers for the next."""

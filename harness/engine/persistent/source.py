@@ -13,6 +13,7 @@ from harness.engine.base import Layer
 from harness.engine.gpu.launches import Buffer, Layout, Piece, Place, Product
 from harness.engine.gpu.layout import layout
 from harness.engine.persistent import expressions
+from harness.engine.persistent.meetings import Meetings
 from harness.engine.persistent.places import Direction, gates, identifier, is_state, register
 from harness.engine.persistent.tiling import ROWS, Tiling, left_width
 from harness.engine.tracing.program import Node
@@ -28,6 +29,8 @@ class _Writer:
 
     def __init__(self, at: Direction):
         self.at = at
+        self.meetings = Meetings(at)
+        self._late: list[str] = []
 
     def text(self) -> Iterator[str]:
         """Yields the function of a block, and the kernel."""
@@ -39,7 +42,10 @@ class _Writer:
             if self.at.is_backward
             else ("0", "t < int(a.steps)", "t++", "t + 1 < int(a.steps)")
         )
-        yield from self._fetch(first, "  ")
+        if self.at.reads_x:
+            yield "  long long token[PER];"
+            yield from self._each([f"token[p] = token_at(block, a, e, {first});"], "  ")
+        yield from self._fetch(*self._after(first), "  ")
         yield f"  for (int t = {first}; {end}; {step}) {{"
         yield from self._step(more)
         yield "  }"
@@ -91,7 +97,7 @@ class _Writer:
             lines.append(f"{register(before)}[p] = {self._first(before)};")
         yield from self._each(lines, "  ")
         # A block must not be written to before it has begun, nor before its memory is zero.
-        yield "  block.cluster_sync();"
+        yield f"  block.cluster_{'arrive' if self.meetings.is_open else 'sync'}();"
 
     def _first(self, before: Place) -> str:
         """Returns the value of what is carried, before the first time step of the loop."""
@@ -102,10 +108,27 @@ class _Writer:
                 return f"a.last_gradient_{s}[place(row_at(block, a, e, 1, 0), H, e.unit)]"
         return "0"
 
-    def _fetch(self, time: str, indent: str) -> Iterator[str]:
-        """Yields loads of what no phase of this direction writes: they go on beside a product."""
+    def _fetch(self, time: str, then: str, more: str, indent: str) -> Iterator[str]:
+        """Yields loads of what no phase of this direction writes: they go on beside a product.
+
+        Args:
+            time: Of what is loaded.
+            then: The time after it, of which tokens are loaded already.
+            more: Whether there is such a time, in C++.
+            indent: Of each line.
+        """
         lines = [f"{register(p)}[p] = a.{self._address(p, time)};" for p in self.at.fetched]
+        if self.at.reads_x:
+            row = f"const unsigned row_x = row_of_x(block, a, e, {time}, token[p]);"
+            ahead = f"if ({more}) token[p] = token_at(block, a, e, {then});"
+            lines = [row, *lines, ahead]
         yield from self._each(lines, indent)
+
+    def _after(self, time: str) -> tuple[str, str, str]:
+        """Returns a time, the one after it, and whether there is such a one."""
+        if self.at.is_backward:
+            return time, f"{time} - 1", f"{time} > 0"
+        return time, f"{time} + 1", f"{time} + 1 < int(a.steps)"
 
     def _step(self, more: str) -> Iterator[str]:
         last = max((k for k, s in enumerate(self.at.steps) if isinstance(s, Piece)), default=-1)
@@ -118,20 +141,42 @@ class _Writer:
                     group = []
                 continue
             yield from self._piece(step)
+            if step in self.meetings.early:
+                yield from self._arrive()
             if k == last and self.at.fetched:
                 yield f"    if ({more}) {{"
-                yield from self._fetch("t - 1" if self.at.is_backward else "t + 1", "      ")
+                yield from self._fetch(
+                    *self._after("t - 1" if self.at.is_backward else "t + 1"), "      "
+                )
                 yield "    }"
+        yield from self._store_late()
         yield from self._each(
             [f"{register(before)}[p] = {register(after)}[p];" for before, after in self.at.carried],
             "    ",
         )
 
+    def _arrive(self) -> Iterator[str]:
+        """Yields that a block has sent what it had to; it waits for the others elsewhere.
+
+        What goes into tensors follows, since an arrival waits for all that was stored before.
+        """
+        yield "    block.cluster_arrive();"
+        yield from self._store_late()
+
+    def _store_late(self) -> Iterator[str]:
+        yield from self._each(self._late, "    ")
+        self._late = []
+
     def _multiply(self, group: list[Product]) -> Iterator[str]:
         """Yields products of which none needs another's result."""
         transposed = group[0].transposed
         # The operand is there: in this block's memory, or sent by all blocks.
-        yield "    block.sync();" if transposed else "    block.cluster_sync();"
+        if transposed:
+            yield "    block.sync();"
+        elif group[0] in self.meetings.arrived:
+            yield "    block.cluster_wait();"
+        else:
+            yield "    block.cluster_sync();"
         for product in group:
             shape = self.at.contraction(product)
             sizes = (
@@ -157,9 +202,10 @@ class _Writer:
                 value = f"whole<{cut}>({part}, e.own_row, {k} * U + e.own_unit)"
                 lines.append(f"{register(gate)}[p] = {value};")
                 if self.at.outlives(gate):
-                    lines.append(f"a.{self._address(gate, 't')} = {register(gate)}[p];")
+                    self._late.append(f"a.{self._address(gate, 't')} = {register(gate)}[p];")
         if transposed:
-            yield "    block.cluster_sync();"
+            yield from self._arrive()
+            yield "    block.cluster_wait();"
         yield from self._each(lines, "    ")
 
     def _operand_at(self, product: Product) -> str:
@@ -171,6 +217,10 @@ class _Writer:
         all_passes = self.at.passes(piece)
         for i in sorted({i for one in all_passes for i in one.across}):
             yield f"    real across_{i}[PER];"
+        for i in sorted(
+            {i for place, i in piece.stores if place.buffer.per_step and i is not None}
+        ):
+            yield f"    real late_{i}[PER];"
         for one in all_passes:
             lines = [expressions.loaded(loads[i]) for i in one.read if i in loads]
             lines += [expressions.again(i, known[i]) for i in one.read if i not in loads]
@@ -184,7 +234,8 @@ class _Writer:
             if one.offered:
                 yield "    block.sync();"
                 yield from (f"    {expressions.sent(i, known[i])}" for i in one.offered)
-                yield "    block.cluster_sync();"
+                yield from self._arrive()
+                yield "    block.cluster_wait();"
 
     def _last(self, piece: Piece, known: dict[int, Node]) -> list[str]:
         lines: list[str] = []
@@ -198,7 +249,10 @@ class _Writer:
         if place.buffer.per_step:
             # A value of a whole row is the same in all units.
             once = "if (e.unit == 0) " if place.buffer.width == 1 else ""
-            yield f"{once}a.{self._address(place, 't')} = {value};"
+            late = value if i is None else f"late_{i}[p]"
+            self._late.append(f"{once}a.{self._address(place, 't')} = {late};")
+            if i is not None:
+                yield f"{late} = {value};"
         if place in self.at.read or any(place == after for _, after in self.at.carried):
             yield f"{register(place)}[p] = {value};"
         if i is None:  # the memory is zero from the start
@@ -225,9 +279,13 @@ class _Writer:
                     f"a.first_gradient_{s}[place(row_at(block, a, e, 1, 0), H, e.unit)] = {total};"
                 )
             for i in self.at.plan.sums:
-                lines.append(f"a.sum_{i}[place(row_at(block, a, e, 1, 0), H, e.unit)] = sum_{i}[p];")
+                lines.append(
+                    f"a.sum_{i}[place(row_at(block, a, e, 1, 0), H, e.unit)] = sum_{i}[p];"
+                )
         yield from self._each(lines, "  ")
-        if self.at.products:  # a block's memory must last while others write to it
+        if self.meetings.is_open:  # a block's memory must last while others write to it
+            yield "  block.cluster_wait();"
+        elif self.meetings.ends_with_a_send:
             yield "  block.cluster_sync();"
 
     def _shared(self, place: Place) -> str:
@@ -236,7 +294,7 @@ class _Writer:
     def _address(self, place: Place, time: str) -> str:
         buffer = place.buffer
         if buffer.name == "x":
-            row = f"row_of_x(block, a, e, {time})"
+            row = "row_x"
         else:
             length = f"a.steps + {buffer.extra}" if buffer.extra else "a.steps"
             row = f"row_at(block, a, e, {length}, {_time(place, time)})"

@@ -81,6 +81,6 @@ def test_no_two_threads_meet(name, tmp_path):
 @pytest.mark.slow
 def test_a_barrier_that_is_missing_is_seen(tmp_path):
     """The one behind which a block reads what all blocks have sent it."""
-    text, barrier, product = program("lstm"), "    block.cluster_sync();\n", "    product<12,"
+    text, barrier, product = program("lstm"), "    block.cluster_wait();\n", "    product<12,"
     assert text.count(barrier + product) == 1
     assert RACE in told(text.replace(barrier + product, product), tmp_path)

@@ -73,25 +73,33 @@ def test_the_same_numbers_come_again():
     assert_same(found("lstm", tile, "float32")[1], found("lstm", tile, "float32")[1])
 
 
-BARRIER = re.compile(r" *block\.(cluster_)?sync\(\);")
-UNSEEN = 3
-"""Barriers that nothing would miss: of a first step that sends nothing before its own barrier, of
-memory that is zero and not written again, and of an end after whose last barrier nothing is sent.
-"""
+BARRIER = re.compile(r" *block\.(?:cluster_)?sync\(\);\n")
+WAIT, ARRIVAL = "    block.cluster_wait();\n", "    block.cluster_arrive();\n"
+NOT_NEEDED = 1
+"""The barrier behind memory that is zero, where nothing is written there before the next one."""
 
 
 @pytest.mark.slow
 def test_a_barrier_that_is_missing_is_seen():
-    """Each in turn, and each of a cluster that is only a block's."""
+    """Each of a block in turn; that of a cluster only a block's, and behind too little."""
     tile = Tiling(20, 4)
     text = source(plan_of(Layer(cells.find("lstm"), 20, 2, "tf32")), "tf32", tile).on("device")
-    unseen = 0
-    for place in BARRIER.finditer(text):
-        for instead in {"", place[0].replace("cluster_", "")} - {place[0]}:
-            changed = text[: place.start()] + instead + text[place.end() :]
-            try:
-                found("lstm", tile, "tf32", lambda given: changed)  # noqa: B023
-            except Fault:
-                continue
-            unseen += not instead
-    assert unseen == UNSEEN
+    spans = [match.span() for match in BARRIER.finditer(text)]
+    changed = [text[:start] + text[end:] for start, end in spans]
+    in_step = text.index("  for (int t = 0;")
+    wait, arrival = text.index(WAIT, in_step), text.index(ARRIVAL, in_step)
+    of_block = text[:wait] + "    block.sync();\n" + text[wait + len(WAIT) :]
+    changed.append(of_block.replace(ARRIVAL, ""))
+    before_sending = text[:arrival] + text[arrival + len(ARRIVAL) :]
+    at = before_sending.index("    UNROLL", before_sending.index("    block.sync();", in_step))
+    changed.append(before_sending[:at] + ARRIVAL + before_sending[at:])
+    assert len(changed) == 8
+
+    def is_seen(one):
+        try:
+            found("lstm", tile, "tf32", lambda given: one)
+        except Fault:
+            return True
+        return False
+
+    assert sum(not is_seen(one) for one in changed) == NOT_NEEDED

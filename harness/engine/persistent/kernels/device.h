@@ -14,13 +14,22 @@ struct Block {
 
   __device__ __forceinline__ void sync() const { __syncthreads(); }
 
-  // What a block wrote into another one's memory before it is there after it.
-  __device__ __forceinline__ void cluster_sync() const {
+  // What a block wrote into another one's memory before it arrived is there when that one has waited.
+  __device__ __forceinline__ void cluster_arrive() const {
 #if CLUSTERS
-    asm volatile("barrier.cluster.arrive.release;\n\tbarrier.cluster.wait.acquire;" ::: "memory");
+    asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
+#endif
+  }
+  __device__ __forceinline__ void cluster_wait() const {
+#if CLUSTERS
+    asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
 #else
     __syncthreads();
 #endif
+  }
+  __device__ __forceinline__ void cluster_sync() const {
+    cluster_arrive();
+    cluster_wait();
   }
 
   // Where `own`, of this block's memory, lies in that of another block.

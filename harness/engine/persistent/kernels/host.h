@@ -21,17 +21,22 @@ class Barrier {
 
 public:
   explicit Barrier(int count) : count(count) {}
-  void wait() {
+  // Returns the round that must be over before the thread may go on.
+  long long arrive() {
     std::unique_lock<std::mutex> lock(mutex);
     const long long now = round;
     if (++waiting == count) {
       waiting = 0;
       round++;
       all_here.notify_all();
-    } else {
-      all_here.wait(lock, [&] { return round != now; });
     }
+    return now;
   }
+  void wait(long long arrived) {
+    std::unique_lock<std::mutex> lock(mutex);
+    all_here.wait(lock, [&] { return round != arrived; });
+  }
+  void sync() { wait(arrive()); }
 };
 
 // What the 32 threads of a warp show one another.
@@ -47,9 +52,12 @@ struct Block {
   real* const* memories;
   Barrier *block_barrier, *cluster_barrier;
   Warp* warp;
+  mutable long long arrived = 0;
 
-  void sync() const { block_barrier->wait(); }
-  void cluster_sync() const { cluster_barrier->wait(); }
+  void sync() const { block_barrier->sync(); }
+  void cluster_arrive() const { arrived = cluster_barrier->arrive(); }
+  void cluster_wait() const { cluster_barrier->wait(arrived); }
+  void cluster_sync() const { cluster_barrier->sync(); }
   real* peer(real* own, int other) const { return memories[other] + (own - memory); }
 };
 
@@ -79,13 +87,13 @@ DEVICE void multiply_add(const Block& block, real (&sums)[4], const real (&a)[4]
   const int lane = block.thread % 32;
   std::memcpy(block.warp->a[lane], a, sizeof a);
   std::memcpy(block.warp->b[lane], b, sizeof b);
-  block.warp->barrier.wait();
+  block.warp->barrier.sync();
   for (int i = 0; i < 4; i++) {
     const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
     for (int k = 0; k < 8; k++)
       sums[i] += block.warp->a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2] * block.warp->b[column * 4 + k % 4][k / 4];
   }
-  block.warp->barrier.wait();
+  block.warp->barrier.sync();
 }
 
 DEVICE real root(real x) { return std::sqrt(x); }
@@ -118,9 +126,9 @@ void launch(void (*work)(const Block&, const Arguments&), const Arguments& a, lo
   std::deque<Warp> warps(C * WARPS);
   auto all_clusters = [&](int rank, int thread) {
     for (long long cluster = 0; cluster < a.runs * tiles; cluster++) {
-      cluster_barrier.wait();
+      cluster_barrier.sync();
       if (thread == 0) memory[rank].assign(size, not_a_number());
-      cluster_barrier.wait();
+      cluster_barrier.sync();
       work(Block{rank, thread, unsigned(cluster / tiles), unsigned(cluster % tiles), memories[rank], memories.data(),
                  &block_barriers[rank], &cluster_barrier, &warps[rank * WARPS + thread / 32]}, a);
     }

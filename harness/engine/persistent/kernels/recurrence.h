@@ -21,11 +21,15 @@ DEVICE unsigned row_at(const Block& block, const Arguments& a, const Element& e,
   return (block.run * length + time) * unsigned(a.batch) + e.row;
 }
 
+// The element's token at a time; nothing where x has a row of each. It is read a time step before its row, since each of
+// both takes as long as a product.
+DEVICE long long token_at(const Block& block, const Arguments& a, const Element& e, unsigned t) {
+  return a.tokens ? a.tokens[row_at(block, a, e, a.steps, t)] : 0;
+}
+
 // Which row of x: by its token where there are tokens, of a table (N, V, ...).
-DEVICE unsigned row_of_x(const Block& block, const Arguments& a, const Element& e, unsigned t) {
-  const unsigned row = row_at(block, a, e, a.steps, t);
-  if (!a.tokens) return row;
-  const long long token = a.tokens[row];
+DEVICE unsigned row_of_x(const Block& block, const Arguments& a, const Element& e, unsigned t, long long token) {
+  if (!a.tokens) return row_at(block, a, e, a.steps, t);
   must(token >= 0 && token < a.vocabulary);
   return block.run * unsigned(a.vocabulary) + unsigned(token);
 }
@@ -33,7 +37,7 @@ DEVICE unsigned row_of_x(const Block& block, const Arguments& a, const Element& 
 // Where a number lies in rows of some width.
 DEVICE size_t place(unsigned row, int width, int column) { return size_t(row) * width + column; }
 
-DEVICE int at_most(int most, int number) { return number < most ? number : most; }
+constexpr DEVICE int at_most(int most, int number) { return number < most ? number : most; }
 
 DEVICE real sigmoid(real x) { return real(1) / (real(1) + exponential(-x)); }
 DEVICE real sign(real x) { return real(x > 0) - real(x < 0); }
@@ -200,14 +204,21 @@ DEVICE real whole(const real* part, int row, int output) {
 // Where an owner gets what a block sends it, among the other blocks in their order.
 DEVICE int place_of(int from, int owner) { return from - (from > owner); }
 
-// Each unit's part of a transposed product goes to the other block that owns the unit; to[place][row][own unit].
+// Each unit's part of a transposed product goes to the other block that owns the unit; to[place][row][own unit]. A thread
+// has one unit and all rows, or where there are more threads than units some of the rows.
 template <int WIDTH, int SLICES>
 DEVICE void send_to_owners(const Block& block, const real* part, real* to) {
-  for (int i = block.thread; i < H * ROWS; i += THREADS) {
-    const int unit = i % H, row = i / H, owner = unit / U;
+  constexpr int GROUPS = H < THREADS ? at_most(ROWS, THREADS / H) : 1, STRIDE = GROUPS > 1 ? H : THREADS;
+  const int group = block.thread / STRIDE;
+  if (group >= GROUPS) return;
+  for (int unit = block.thread % STRIDE; unit < H; unit += STRIDE) {
+    const int owner = unit / U;
     if (owner == block.rank) continue;
-    const int first = (place_of(block.rank, owner) * ROWS + row) * U;
-    block.peer(to, owner)[first + unit % U] = whole<WIDTH, SLICES>(part, row, unit);
+    real* const there = block.peer(to, owner) + place_of(block.rank, owner) * ROWS * U + unit % U;
+    UNROLL for (int row = 0; row < ROWS; row += GROUPS) {
+      if (GROUPS * (ROWS / GROUPS) == ROWS || row + group < ROWS)
+        there[(row + group) * U] = whole<WIDTH, SLICES>(part, row + group, unit);
+    }
   }
 }
 
