@@ -83,7 +83,8 @@ class Alive(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
                 storage = tensor.untyped_storage()
                 num_bytes = -(-storage.nbytes() // BLOCK) * BLOCK
-                self._blocks[storage._cdata] = StorageWeakRef(storage), num_bytes
+                kept = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
+                self._blocks[storage._cdata] = kept, num_bytes
         gone = [key for key, (reference, _) in self._blocks.items() if reference.expired()]
         for key in gone:
             del self._blocks[key]
