@@ -71,7 +71,7 @@ class Alive(TorchDispatchMode):
     """Follows how many bytes are alive, and the most that were."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._blocks: dict[int, tuple[StorageWeakRef, int]] = {}
         self.now = self.most = 0
 
@@ -83,8 +83,7 @@ class Alive(TorchDispatchMode):
             if isinstance(tensor, torch.Tensor) and tensor.is_meta:
                 storage = tensor.untyped_storage()
                 num_bytes = -(-storage.nbytes() // BLOCK) * BLOCK
-                kept = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-                self._blocks[storage._cdata] = kept, num_bytes
+                self._blocks[storage._cdata] = StorageWeakRef(storage), num_bytes
         gone = [key for key, (reference, _) in self._blocks.items() if reference.expired()]
         for key in gone:
             del self._blocks[key]
