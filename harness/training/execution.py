@@ -1,5 +1,6 @@
 """On what a run is executed: its device, its engine, the processors it may use."""
 
+import re
 from typing import Literal
 
 import torch
@@ -25,19 +26,56 @@ def out_of_memory(error: Exception) -> bool:
     return is_of_class or any(words in str(error) for words in WORDS_OF_MEMORY)
 
 
+def missing_gpu() -> str | None:
+    """Returns why torch can use no GPU here, None where it can."""
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        if built is None:
+            return "it is built without CUDA"
+        return f"it needs a GPU and a driver for CUDA {built}"
+    code, capability = torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
+    if any(_runs(each, capability) for each in code):
+        return None
+    number = ".".join(map(str, capability))
+    name = torch.cuda.get_device_name()
+    return f"it has code for {', '.join(code)}, and {name} has compute capability {number}"
+
+
+def _runs(code: str, capability: tuple[int, int]) -> bool:
+    """Returns whether a GPU runs code of a name such as ``sm_90``, or PTX such as ``compute_90``.
+
+    Machine code is for one generation, from a member of it on; the driver compiles PTX for all that
+    come later. AMD's have other names, and are taken to run.
+    """
+    found = re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", code)
+    if found is None:
+        return True
+    first = int(found[2]), int(found[3])
+    return first <= capability and (found[1] == "compute" or first[0] == capability[0])
+
+
 def resolve_device(name: str) -> Literal["cpu", "cuda"]:
     """Returns cpu or cuda.
 
     Raises:
         PlanError: CUDA is asked for and there is none.
     """
-    is_on_gpu = name != "cpu" and torch.cuda.is_available()
-    if name == "cuda" and not is_on_gpu:
+    if name == "cpu":
+        return "cpu"
+    why_not = missing_gpu()
+    if name == "cuda" and why_not is not None:
         raise PlanError(
-            "device: must be on this machine, but got device='cuda' and torch sees none. "
-            "Use auto or cpu."
+            "device: must be on this machine, but got device='cuda' and torch can use none: "
+            f"{why_not}. Use auto or cpu."
         )
-    return "cuda" if is_on_gpu else "cpu"
+    return "cuda" if why_not is None else "cpu"
+
+
+def passed_over(name: str) -> list[str]:
+    """Returns a note where ``auto`` is a CPU on a machine with a GPU, else nothing."""
+    if name != "auto" or not torch.cuda.is_available() or (why_not := missing_gpu()) is None:
+        return []
+    return [f"device: auto is cpu, since torch can use no GPU: {why_not}"]
 
 
 def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list[str]]:

@@ -13,7 +13,12 @@ from harness.settings import Settings
 from harness.tasks.objective import loss_of, split_of
 from harness.tasks.registry import task_of
 from harness.tasks.task import Task
-from harness.training.execution import resolve_device, resolve_engine, threads_of
+from harness.training.execution import (
+    passed_over,
+    resolve_device,
+    resolve_engine,
+    threads_of,
+)
 from harness.training.patience import waits
 from harness.training.plan import Plan, PlanError
 
@@ -73,7 +78,7 @@ def resolve(plan: Plan) -> ResolvedPlan:
         plan=plan,
         device=device,
         engine=engine,
-        notes=tuple(notes),
+        notes=(*passed_over(settings.device), *notes),
         task=task,
         model=Model(arch, engine),
         num_updates=num_updates,

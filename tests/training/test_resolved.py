@@ -1,5 +1,6 @@
 """What a plan comes to on this machine: points, budgets, and what cannot be trained."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -70,11 +71,46 @@ def test_an_objective_needs_its_split(settings, changes, objective, rule):
 def test_a_device_that_is_not_there(settings, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
-    with pytest.raises(
-        PlanError,
-        match="device: must be on this machine, but got device='cuda' and torch sees none",
+    rule = "device: must be on this machine, but got device='cuda' and torch can use none: "
+    for built, why in (
+        (None, "it is built without CUDA"),
+        ("12.8", "it needs a GPU and a driver for CUDA 12.8"),
     ):
-        Pack(plan_of(replace(settings, device="cuda")))
+        monkeypatch.setattr(torch.version, "cuda", built)
+        with pytest.raises(PlanError, match=re.escape(f"{rule}{why}. Use auto or cpu.")):
+            Pack(plan_of(replace(settings, device="cuda")))
+
+
+@pytest.mark.parametrize(
+    ("code", "capability", "device"),
+    [
+        (["sm_75", "sm_80", "sm_90", "compute_90"], (9, 0), "cuda"),
+        (["sm_75", "sm_80"], (8, 9), "cuda"),  # of one generation, from its first on
+        (["sm_80", "sm_120"], (12, 1), "cuda"),
+        (["sm_75", "compute_90"], (10, 0), "cuda"),  # the driver compiles it
+        (["sm_70", "sm_75", "sm_80", "compute_120"], (6, 0), "cpu"),
+        (["sm_80", "sm_86"], (9, 0), "cpu"),
+        (["sm_86"], (8, 0), "cpu"),
+        (["gfx90a", "gfx942"], (9, 4), "cuda"),  # AMD's have other names
+    ],
+)
+def test_a_gpu_that_torch_has_no_code_for_is_none(settings, monkeypatch, code, capability, device):
+    """Such a GPU is seen, and no kernel runs on it."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: code)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "NVIDIA X")
+    assert resolve_device("auto") == device
+    if device == "cuda":
+        assert resolve_device("cuda") == "cuda"
+        return
+    major, minor = capability
+    why = f"it has code for {', '.join(code)}, and NVIDIA X has compute capability {major}.{minor}"
+    with pytest.raises(PlanError, match=re.escape(f"torch can use none: {why}. Use")):
+        resolve_device("cuda")
+    pack = Pack(plan_of(replace(settings, device="auto", engine="reference")))
+    assert pack.notes == (f"device: auto is cpu, since torch can use no GPU: {why}",)
+    pack.close()
 
 
 def test_an_engine_that_does_not_run_the_cell(settings):
