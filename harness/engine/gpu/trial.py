@@ -30,6 +30,9 @@ def failure(device: str = "cuda") -> str | None:
     """Returns why Triton's kernels cannot be used on the device, in one line, or None.
 
     The first call compiles a kernel and waits for it, so it must lie before a capture.
+
+    Raises:
+        torch.OutOfMemoryError: There is no memory to try it with.
     """
     if device == "cuda" and not torch.cuda.is_available():
         return "there is no CUDA device"
@@ -37,6 +40,8 @@ def failure(device: str = "cuda") -> str | None:
         if importlib.util.find_spec("triton") is None:
             return "Triton is not installed"
         wrong = _wrong(torch.device(device))
+    except torch.OutOfMemoryError:  # says nothing of Triton, and is no answer to keep
+        raise
     except Exception as error:  # of any kind, import included: torch's operations remain
         return f"Triton does not work here: {type(error).__name__}: {_line(error)}"
     return f"Triton computes another {' and '.join(wrong)} than torch" if wrong else None

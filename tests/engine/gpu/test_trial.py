@@ -93,6 +93,19 @@ def test_where_there_is_no_cuda_triton_is_not_even_imported(monkeypatch, tried_a
     assert trial.failure() == "there is no CUDA device"
 
 
+def test_memory_that_is_short_says_nothing_of_triton(monkeypatch, tried_anew):
+    """What is tried again with less memory tries Triton again."""
+
+    def full(device):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(trial, "_wrong", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        trial.failure("cpu")
+    monkeypatch.setattr(trial, "_wrong", lambda device: [])
+    assert trial.failure("cpu") is None
+
+
 @pytest.mark.parametrize("failure, expected", [(None, triton_source.bind), ("a cause", by_torch)])
 def test_a_failure_leaves_torchs_operations(monkeypatch, failure, expected):
     monkeypatch.setattr(trial, "failure", lambda: failure)
