@@ -73,9 +73,11 @@ class CudaGraphRecorder:
         """See :class:`GraphRecorder`."""
         present = torch.cuda.current_stream()
         self._stream.wait_stream(present)
-        with torch.cuda.stream(self._stream):
-            work()
-        present.wait_stream(self._stream)
+        try:
+            with torch.cuda.stream(self._stream):
+                work()
+        finally:  # the memory of work that failed is given to others, while it may be under way
+            present.wait_stream(self._stream)
 
     def record(self, work: Work) -> Work:
         """See :class:`GraphRecorder`."""

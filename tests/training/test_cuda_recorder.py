@@ -62,7 +62,7 @@ class Device:
 
 class Stream:
     def __init__(self, number):
-        self.number = number
+        self.number, self.waited_for = number, []
 
     def __eq__(self, other):
         return self.number == other.number
@@ -71,7 +71,7 @@ class Stream:
         return self.number
 
     def wait_stream(self, other):
-        assert other != self
+        self.waited_for.append(other)
 
 
 class Graph:
@@ -109,6 +109,21 @@ def test_the_first_recording_that_fails_is_the_only_one(device):
         assert device.current == device.default
     assert CudaGraphRecorder().record(lambda: None)() is None
     assert device.underway == []
+
+
+def test_what_comes_after_an_update_that_failed_waits_for_what_it_has_launched(device):
+    """Else it would be given memory, after a shard that did not fit, that is still written to."""
+    recorder = CudaGraphRecorder()
+
+    def full():
+        assert device.current == recorder._stream and device.default.waited_for == []
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        recorder.run(full)
+    assert device.current == device.default
+    assert recorder._stream.waited_for == [device.default]
+    assert device.default.waited_for == [recorder._stream]
 
 
 def test_torch_that_ends_a_failed_recording_itself_is_asked_twice(device, monkeypatch):
