@@ -1,6 +1,5 @@
 """The commands that look at what has been run, and at what cells cost."""
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ from harness.cli.options import (
     REPEATED,
     ChangedCell,
     Folder,
+    ReportFolder,
     Run,
     RunCells,
     Set,
@@ -62,14 +62,7 @@ def report(
     folder: Folder = None,
     tracking: Tracking = None,
     storage: Storage = None,
-    out: Annotated[
-        Path | None,
-        option(
-            metavar="FOLDER",
-            help="Folder for the whole report: HTML, Markdown, LaTeX, CSV and figures. "
-            "(default: the report is printed and not written)",
-        ),
-    ] = None,
+    out: ReportFolder = None,
     verbose: Verbose = False,
 ) -> None:
     """Print the tables and the verdict of a study, finished or not."""
@@ -94,6 +87,7 @@ def compare(
     ],
     folder: Folder = None,
     tracking: Tracking = None,
+    out: ReportFolder = None,
     verbose: Verbose = False,
 ) -> None:
     """Compare arms or runs in MLflow, also of different studies.
@@ -106,7 +100,8 @@ def compare(
     from harness.results import compare
 
     of_first = names[0].partition(":")[0]
-    compare.compare(names, locate(of_first, folder, tracking)).terminal(Console(), verbose)
+    locations = locate(of_first, folder, tracking)
+    compare.print_comparison(names, locations, out, Console(), verbose)
 
 
 def sample(

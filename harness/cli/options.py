@@ -85,6 +85,15 @@ Force = Annotated[
         "(default: such a design is refused)",
     ),
 ]
+ReportFolder = Annotated[
+    Path | None,
+    option(
+        "--out",
+        metavar="FOLDER",
+        help="Folder for the whole report: HTML, Markdown, LaTeX, CSV and figures. "
+        "(default: the report is printed and not written)",
+    ),
+]
 Verbose = Annotated[
     bool,
     option(

@@ -38,7 +38,6 @@ from harness.report import (
     page,
     result_numbers,
     sentences,
-    unknown_search,
 )
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport, condition_report
@@ -66,6 +65,7 @@ class Report:
         commands: What to type to run the study again.
         effort: When it began and how long it took, as far as is known; may be empty.
         standing: Who runs a study that is not whole, or when it was last active; may be empty.
+        differing: In what the arms of several studies differ; None: one study says it.
     """
 
     study: StudyLike
@@ -76,6 +76,7 @@ class Report:
     commands: list[str]
     effort: str = ""
     standing: str = ""
+    differing: Section | None = None
 
     def __repr__(self) -> str:
         return f"<report of {self.study.name}: {self.answer}>"
@@ -118,7 +119,7 @@ class Report:
     def undecided(self) -> list[str]:
         """What would decide the arms whose p alone would let a reader expect a verdict."""
         return [
-            each.under_title(f"{result.name}: {'. '.join(_why_undecided(each.study, result))}.")
+            each.under_title(f"{result.name}: {sentences.why_undecided(each.study, result)}")
             for each in self.conditions
             for result in each.results
             if result.decision is not None
@@ -210,7 +211,8 @@ class Report:
         question = forms.prose(self.study.question)
         blocks = [f"## {self.study.name}", question, f"**{forms.plain(self.answer)}**"]
         blocks += [forms.plain(self.standing)] if self.standing else []
-        blocks += self._remarks_markdown() + _markdown_sections(self.overview, 3)
+        first = [*filter(None, [self.differing]), *self.overview]
+        blocks += self._remarks_markdown() + _markdown_sections(first, 3)
         for each in self.conditions:
             blocks += [f"### {forms.plain(each.title)}"] if each.title else []
             blocks += _markdown_sections(each.sections, 4 if each.title else 3)
@@ -378,10 +380,6 @@ def build(
         commands=facts.commands(study, runs),
         effort=facts.effort(runs, begun),
     )
-
-
-def _why_undecided(study: StudyLike, result: ArmResult) -> list[str]:
-    return unknown_search.grounds(study, result) + sentences.outlook(study, result)
 
 
 def _of_condition(frame: pd.DataFrame, name: str) -> pd.DataFrame:

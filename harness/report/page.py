@@ -37,7 +37,10 @@ def html(report: "Report") -> str:
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     study, colors = report.study, arm_colors(report)
     together, parts, shown = report.overview[1:], report.conditions, report.first_figure
-    body = [_sections(together, "overview", 2, colors)]
+    body = [
+        _sections([*filter(None, [report.differing])], "differing", 2, colors),
+        _sections(together, "overview", 2, colors),
+    ]
     body += [
         _condition(each, each.warnings if report.overview else report.warnings, colors, shown)
         for each in parts
@@ -73,7 +76,8 @@ def arm_colors(report: "Report") -> dict[str, str]:
 
 
 def _links(report: "Report") -> list[tuple[str, str]]:
-    links = [("overview", "All conditions")] if report.overview[1:] else []
+    links = [] if report.differing is None else [("differing", report.differing.title)]
+    links += [("overview", "All conditions")] if report.overview[1:] else []
     for condition in report.conditions:
         if condition.title:
             links.append((f"{condition.slug}part", condition.title))
@@ -186,7 +190,7 @@ def _facts(report: "Report", colors: Colors) -> list[str]:
     blocks = [f'<h2 id="fixed">{fixed.title}</h2>']
     blocks += [f"<p>{len(fixed.rows)} settings are the same in all arms.</p>"]
     blocks += [folded("All of them", table(fixed, "fixed"))]
-    if len(varied.header) > 1:
+    if len(varied.header) > 1 and report.differing is None:
         blocks += [f"<h3>{varied.title}</h3>{table(varied, colors=colors)}"]
     blocks += [f'<h2 id="provenance">{report.provenance.title}</h2>']
     blocks += [
@@ -196,5 +200,5 @@ def _facts(report: "Report", colors: Colors) -> list[str]:
         '<h2 id="reproduce">Run it again</h2>',
         code("\n".join(report.commands)),
     ]
-    blocks += [folded("The study file", code(study.text))]
+    blocks += [folded("The study file", code(study.text))] if study.text else []
     return blocks

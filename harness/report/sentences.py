@@ -199,6 +199,12 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
     return [f"{text}, if effect and spread stay as observed"]
 
 
+def why_undecided(study: StudyLike, result: ArmResult) -> str:
+    """Returns why an arm is undecided whose p alone would not say so, and what would decide it."""
+    parts = unknown_search.grounds(study, result) + outlook(study, result)
+    return f"{'. '.join(parts)}."
+
+
 def _mean(decision: Decision) -> float:
     assert decision.mean is not None
     return decision.mean

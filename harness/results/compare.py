@@ -6,8 +6,10 @@ on all of it together.
 """
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
@@ -17,7 +19,7 @@ from harness import report
 from harness.report import Report, comparability, forms, replicates, sentences, stages
 from harness.report.number_texts import difference_texts, number
 from harness.report.tables import Section
-from harness.report.tried import ENDS, whole
+from harness.results.as_study import by_trial, is_mixed, rows_of, study_of, timings_of
 from harness.results.comparands import (
     CELL_SOURCE,
     Comparand,
@@ -27,11 +29,10 @@ from harness.results.comparands import (
     text_of,
 )
 from harness.results.names import Archive
-from harness.results.searched import acting, searches_of
-from harness.settings import Settings
+from harness.results.reports import write
+from harness.results.searched import searches_of
+from harness.store.folders import take_files
 from harness.store.locations import Locations
-from harness.study import Arm, Measure, Replicate, Study, Tune
-from harness.study.units import Phase
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,8 @@ class Comparison:
     """What can be said of comparands, the first of which is the baseline.
 
     Attributes:
-        report: Of those that compare with the baseline, as a study would report them; None where
-            none does.
+        report: Of those that compare with the baseline, as a study would report them, with the
+            lines and the differences; None where none does.
         lines: Everything else that there is to say.
         differences: The settings in which they differ, a column each.
     """
@@ -96,7 +97,46 @@ def compare(texts: Sequence[str], locations: Locations) -> Comparison:
         lines.append(
             "Several settings differ, as listed above: the comparison is of all of them together."
         )
-    return Comparison(arms_report, [*lines, *apart], differing)
+    lines += apart
+    if arms_report is not None:
+        command = shlex.join(["harness", "compare", *texts]) + locations.reading_options
+        rows = differing.rows or [("none", *[""] * len(comparands))]
+        section = replace(differing, rows=rows, note=" ".join(lines))
+        arms_report = replace(arms_report, differing=section, commands=[command])
+    return Comparison(arms_report, lines, differing)
+
+
+def print_comparison(
+    texts: Sequence[str],
+    locations: Locations,
+    out: Path | None,
+    console: Console,
+    verbose: bool = False,
+) -> None:
+    """Prints how arms, or single runs, compare, and writes the report where a folder is given.
+
+    Args:
+        texts: As :func:`compare` takes them; so are the locations.
+        locations: Where their studies are stored.
+        out: The folder of the files, made where it is not there; None: nothing is written.
+        console: Where the comparison is printed, and where its files are.
+        verbose: Print the whole report, not the verdicts alone, and the path of every file.
+
+    Raises:
+        FolderError: No file can be made in ``out``.
+        ValueError: As :func:`compare`; or there is no report to be written.
+    """
+    found = compare(texts, locations)
+    if out is not None:
+        if found.report is None:
+            raise ComparisonError(
+                "out: must stand beside arms that can be paired, of which there is a report, but "
+                f"got out={str(out)!r} beside {', '.join(texts)}. Leave it out to see what can be "
+                "said of them."
+            )
+        take_files(out, "out", "Name another with --out.")
+        write(found.report, out, console, verbose)
+    found.terminal(console, verbose)
 
 
 def _check(comparands: Sequence[Comparand]) -> None:
@@ -139,8 +179,8 @@ def _compare_arms(comparands: Sequence[Comparand]) -> tuple[Report | None, list[
             lines.append(
                 f"{each.name}: not used, since another lacks them: seeds {', '.join(unused)}."
             )
-    rows = [_rows(each, common) for each in comparands]
-    study = _study(comparands, rows)
+    rows = [rows_of(each, common) for each in comparands]
+    study = study_of(comparands, rows)
     searches = searches_of(
         comparands,
         {arm.name: arm.settings for arm in study.arms},
@@ -148,144 +188,13 @@ def _compare_arms(comparands: Sequence[Comparand]) -> tuple[Report | None, list[
     )
     arms_report = report.build(
         study,
-        pd.concat(map(_by_trial, comparands, rows), ignore_index=True),
+        pd.concat(map(by_trial, comparands, rows), ignore_index=True),
         pd.DataFrame(),
-        _timings(comparands),
+        timings_of(comparands),
         _warnings(comparands),
         searches={"": searches},
     )
     return arms_report, lines
-
-
-def _by_trial(comparand: Comparand, rows: pd.DataFrame) -> pd.DataFrame:
-    """Returns an arm's runs with one row a trial, however many seeds its study gave to each."""
-    is_trial = rows["phase"] == Phase.TRIAL
-    trials = whole(comparand.search.get("seeds", 1), rows[is_trial])
-    return pd.concat([trials, rows[~is_trial]], ignore_index=True)
-
-
-def _study(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> Study:
-    """Returns the study whose arms the comparands would be.
-
-    ``rows`` are their runs, as :func:`_rows` returns them.
-    """
-    baseline = comparands[0]
-    arms = []
-    for each in comparands:
-        settings = _representative(each, baseline)
-        searched = acting(each, settings)
-        arms.append(Arm(each.name, settings, each is baseline, searched=searched))
-    names = [each.name for each in comparands]
-    measure = baseline.measure
-    return Study(
-        name=" beside ".join(names),
-        version=max(each.version for each in comparands),
-        question=f"How do {', '.join(names)} compare?",
-        source="",
-        path=None,
-        text="",
-        overrides=(),
-        arms=tuple(arms),
-        tune=_tune(rows),
-        replicate=_replicate(comparands, rows[0]),
-        measure=Measure(
-            objective=measure["objective"],
-            margin=measure["margin"],
-            threshold=measure["threshold"],
-            runtime=None,
-        ),
-        cell_files=(),
-        _resolved={},
-    )
-
-
-def _tune(rows: Sequence[pd.DataFrame]) -> Tune | None:
-    """Returns a search of as many trials as each of these arms had in each of its repeats."""
-    num_repeats = _num_repeats(rows[0])
-    num_trials = min(map(_num_trials, rows))
-    if not num_trials and num_repeats == 1:
-        return None
-    return Tune({}, num_trials // num_repeats, 1, "random", "none", 0, num_repeats)
-
-
-def _num_trials(rows: pd.DataFrame) -> int:
-    trials = rows[(rows["phase"] == Phase.TRIAL) & rows["state"].isin(ENDS)]
-    return len(trials.drop_duplicates(["repeat", "index"]))
-
-
-def _replicate(comparands: Sequence[Comparand], baseline_rows: pd.DataFrame) -> Replicate:
-    """Returns the plan of seeds that the comparands have followed."""
-    baseline = comparands[0]
-    num_seeds = int(_replicates(baseline_rows).groupby("repeat").size().max())
-    if baseline.stages is None or _is_mixed(comparands):
-        return Replicate(num_seeds, baseline.first_seed)
-    # The rule has been followed, maybe for the sake of arms that are not here: every seed that
-    # there is counts.
-    return Replicate(baseline.stages[0], baseline.first_seed, 0.0, max(2, num_seeds))
-
-
-def _num_repeats(rows: pd.DataFrame) -> int:
-    return int(_replicates(rows)["repeat"].nunique())
-
-
-def _replicates(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["phase"] == Phase.REPLICATE]
-
-
-def _representative(comparand: Comparand, baseline: Comparand) -> Settings:
-    """Returns a comparand's settings, with the text under the baseline's name for it."""
-    names = {name: getattr(baseline.first_settings, name) for name in comparability.TEXT_NAMES}
-    return replace(comparand.first_settings, **names)
-
-
-def _is_mixed(comparands: Sequence[Comparand]) -> bool:
-    """Returns whether the numbers of seeds came by different rules.
-
-    No one rule's test fits then.
-    """
-    return len({each.rule for each in comparands}) > 1
-
-
-def _rows(comparand: Comparand, common: list[str]) -> pd.DataFrame:
-    """Returns a comparand's runs as those of an arm.
-
-    They are the replicates at common seeds, and the trials of their repeats, which are counted
-    from 0.
-    """
-    shared = comparand.runs[comparand.runs["seed"].isin(common)]
-    shared = shared.assign(index=shared.groupby("repeat").cumcount())
-    numbers = {repeat: i for i, repeat in enumerate(sorted(shared["repeat"].unique()))}
-    runs = comparand.selection.runs
-    searched = runs["phase"].isin([Phase.TRIAL, Phase.FINALIST]) & runs["repeat"].isin(numbers)
-    rows = pd.concat([runs[searched], shared], ignore_index=True)
-    tuned = [{name: params.get(name) for name in comparand.tuned} for params in rows["params"]]
-    return rows.assign(
-        arm=comparand.name,
-        condition="",
-        repeat=rows["repeat"].map(numbers),
-        repeat_stored=rows["repeat"],
-        params=pd.Series(tuned, index=rows.index, dtype=object),
-    )
-
-
-def _timings(comparands: Sequence[Comparand]) -> pd.DataFrame:
-    """Returns the timings of arms that were timed in the same rounds as the baseline.
-
-    There are none where no other arm was.
-    """
-    baseline = comparands[0]
-    together = [
-        each for each in comparands if each.is_timed and each.timing_group == baseline.timing_group
-    ]
-    if not baseline.is_timed or len(together) < 2:
-        return pd.DataFrame()
-    timings = baseline.selection.reader.timings()
-    names = {each.selection.unit.arm: each.name for each in together}
-    is_of_them = (timings["condition"] == baseline.selection.unit.condition) & timings["arm"].isin(
-        names
-    )
-    timings = timings[is_of_them]
-    return timings.assign(arm=timings["arm"].map(names), condition="")
 
 
 def _warnings(comparands: Sequence[Comparand]) -> list[str]:
@@ -297,7 +206,7 @@ def _warnings(comparands: Sequence[Comparand]) -> list[str]:
     if len({each.search["trials"] for each in tuned}) > 1:
         counts = ", ".join(f"{each.name} {each.search['trials']}" for each in tuned)
         warnings.append(f"trials: they differ ({counts}); more of them find better settings.")
-    if _is_mixed(comparands):
+    if is_mixed(comparands):
         warnings.append(
             "seeds: some were added until an interval was narrow enough; "
             "the plain test of them is inexact."
@@ -325,8 +234,8 @@ def _level(comparand: Comparand) -> str:
         if math.isfinite(comparand.nats):
             return f"{name}: {measured} {number(comparand.objective.level(comparand.nats))}."
         return f"{name}: {comparand.runs['state'].iloc[0]}."
-    rows = _rows(comparand, comparand.seeds)
-    study = _study([comparand], [rows])
+    rows = rows_of(comparand, comparand.seeds)
+    study = study_of([comparand], [rows])
     losses = replicates.losses(study, rows, name)
     level = replicates.level(losses, stages.num_first(study, [losses]))
     if level["mean"] is None:

@@ -46,13 +46,18 @@ def print_report(
     warnings = [*warnings_of(loaded, reader.notes()), *told_of_cells(loaded)]
     report = _with_standing(stored_report(loaded, reader, warnings), reader, locations)
     if out is not None:
-        paths = report.write(out)
-        num_more = len(paths) - 1
-        noun = "file" if num_more == 1 else "files"
-        shown = paths if verbose else [f"{paths[0]}  is written, with {num_more} more {noun}"]
-        for path in shown:
-            console.print(f"{path}", markup=False, highlight=False, soft_wrap=True)
+        write(report, out, console, verbose)
     report.terminal(console, verbose)
+
+
+def write(report: Report, out: Path, console: Console, verbose: bool) -> None:
+    """Writes a report's files into a folder, and prints where they are: all where ``verbose``."""
+    paths = report.write(out)
+    num_more = len(paths) - 1
+    noun = "file" if num_more == 1 else "files"
+    shown = paths if verbose else [f"{paths[0]}  is written, with {num_more} more {noun}"]
+    for path in shown:
+        console.print(f"{path}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _with_standing(report: Report, reader: StudyReader, locations: Locations) -> Report:

@@ -427,4 +427,34 @@ def test_a_comparison_leaves_as_a_page_too(store, searched):
     assert "hyperparameters" not in report.figures, "each study has a space of its own"
     page = report.html()
     assert 'id="paired-differences"' in page and "page2:wide" in page
+    assert report.commands == [f"harness compare {' '.join(names)} --folder {store}"]
+    assert "The study file" not in page, "there is none"
     assert "<svg" in report._repr_html_()
+
+
+def test_out_writes_the_report_with_what_differs(store, searched, tmp_path, monkeypatch, capsys):
+    names = [searched("out1"), searched("out2", level=3.4)]
+    out = tmp_path / "there"
+    words = ("compare", *names, "--folder", str(store), "--out", str(out))
+    code, said, error = cli(monkeypatch, capsys, *words)
+    assert (code, error) == (0, "")
+    assert said.startswith(f"{out / 'report.html'}  is written, with ") and "is worse" in said
+    for form in ("report.html", "report.md"):
+        written = (out / form).read_text(encoding="utf-8")
+        assert written.count("What differs") >= 1 and "Paired over the 5 seeds" in written
+    before = sorted(path.name for path in out.rglob("*"))
+    assert cli(monkeypatch, capsys, *words)[0] == 0
+    assert sorted(path.name for path in out.rglob("*")) == before
+
+
+def test_out_is_refused_where_there_is_no_report_or_no_folder(store, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "none"
+    runs = ("small:narrow:1000", "small:wide:1000", "--folder", str(store))
+    code, said, error = cli(monkeypatch, capsys, "compare", *runs, "--out", str(out))
+    assert (code, said) == (2, "") and not out.exists()
+    assert "out: must stand beside arms that can be paired" in error
+    out.write_text("a file")
+    arms = ("small:narrow", "small:wide", "--folder", str(store))
+    code, said, error = cli(monkeypatch, capsys, "compare", *arms, "--out", str(out))
+    assert (code, said) == (2, "") and out.read_text() == "a file"
+    assert "out: must be a folder in which files can be made" in error
