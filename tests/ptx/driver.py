@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
+from ptx.counts import Counts
 from ptx.machine import Device, launch
 from ptx.memory import Fault
 from ptx.program import programs
@@ -19,10 +20,15 @@ class Driver:
 
     Args:
         tensors: Gives the arrays that a kernel may reach, with their names, when it is launched.
+        counts: Gives where a kernel's costs are added, by its name, if they are wanted.
     """
 
-    def __init__(self, tensors: Callable[[], Iterable[tuple[str, np.ndarray]]]):
-        self._tensors = tensors
+    def __init__(
+        self,
+        tensors: Callable[[], Iterable[tuple[str, np.ndarray]]],
+        counts: Callable[[str], Counts | None] = lambda name: None,
+    ):
+        self._tensors, self._counts = tensors, counts
         self._programs, self._asked = [], {}
 
     def cuCtxGetCurrent(self, context):
@@ -67,5 +73,13 @@ class Driver:
         for name, array in self._tensors():
             device.hold(array, name)
         given = ctypes.string_at(parameters[0], program.parameters[""])
-        launch(device, program, given, tuple(grid), num_threads, shared_bytes)
+        launch(
+            device,
+            program,
+            given,
+            tuple(grid),
+            num_threads,
+            shared_bytes,
+            self._counts(program.name),
+        )
         return 0

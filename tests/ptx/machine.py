@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ptx import operations
+from ptx.counts import Counts
 from ptx.memory import WORD, Clock, Fault, Region
 from ptx.operations import TYPES
 from ptx.program import Instruction, Program, PtxError
@@ -46,6 +47,7 @@ def launch(
     grid: tuple[int, int, int],
     num_threads: int,
     shared_bytes: int,
+    counts: Counts | None = None,
 ) -> None:
     """Runs a kernel to its end, one cluster after another.
 
@@ -56,6 +58,7 @@ def launch(
         grid: Blocks along x, y, z; a cluster is ``program.cluster_size`` of them along x.
         num_threads: Of a block.
         shared_bytes: Of a block, filled with NaN.
+        counts: Where its costs are added, if they are wanted.
 
     Raises:
         Fault: The kernel does what a device would not forgive.
@@ -75,7 +78,7 @@ def launch(
                 for x in range(0, grid[0], program.cluster_size):
                     at = (x, y, z)
                     shape = (num_threads, shared_bytes, number)
-                    Cluster(device, program, parameters, grid, at, shape).run(actions)
+                    Cluster(device, program, parameters, grid, at, shape, counts).run(actions)
                     number += 1
 
 
@@ -90,7 +93,9 @@ class Cluster:
         grid: tuple[int, int, int],
         first_block: tuple[int, int, int],
         shape: tuple[int, int, int],
+        counts: Counts | None = None,
     ):
+        self.counts = counts
         num_threads, shared_bytes, number = shape
         self.program, self.parameters = program, np.frombuffer(parameters, np.uint8)
         self.num_threads, self.num_blocks = num_threads, program.cluster_size
@@ -143,6 +148,8 @@ class Cluster:
             now = np.flatnonzero(ready & (self.at == block))
             self.at[now] = block + 1
             for number, action in enumerate(actions[block]):
+                if self.counts is not None:
+                    self.counts.issue(self.program.blocks[block][number].operation, self.warp[now])
                 try:
                     action(self, now)
                 except Fault as fault:
@@ -281,6 +288,19 @@ class Cluster:
             for one in np.unique(found)
         ]
 
+    def count(
+        self, operation: str, space: str, addresses: np.ndarray, size: int, now: np.ndarray
+    ) -> None:
+        """Counts what an access costs."""
+        if self.counts is None:
+            return
+        warps = self.warp[now]
+        if space.startswith("shared"):
+            lanes = self.thread[now] % WARP
+            self.counts.access(operation, warps, lanes, addresses, size)
+        else:
+            self.counts.reach(operation, warps, addresses, size)
+
     def _visit(self, owners: np.ndarray, now: np.ndarray) -> None:
         """Notes that threads reach other blocks' memory, which must have begun and not ended."""
         other = owners != self.rank[now]
@@ -372,6 +392,7 @@ def _load(instruction: Instruction) -> Action:
             for region, which, offsets in cluster.reach(space, addresses, now):
                 times = cluster.clock[now[which]]
                 words[which] = region.load(offsets, size * len(targets), times)
+            cluster.count("ld", space, addresses, size * len(targets), now)
         values = np.ascontiguousarray(words).view(TYPES[kind])
         for k, target in enumerate(targets):
             cluster.put(target, values[:, k], now)
@@ -389,6 +410,7 @@ def _store(instruction: Instruction) -> Action:
         addresses = cluster.address(address, now)
         for region, which, offsets in cluster.reach(space, addresses, now):
             region.store(offsets, words[which], cluster.clock[now[which]])
+        cluster.count("st", space, addresses, values.shape[1] * values.itemsize, now)
 
     return act
 

@@ -36,9 +36,9 @@ def rounded_up(number: int, multiple: int) -> int:
 def left_width(depth: int) -> int:
     """Returns the numbers from one row of a product's operand to the next.
 
-    It is 4 above a multiple of 8: so rows, of which a warp reads 8 at once, lie in other banks.
+    It is 8 above a multiple of 16: so rows, of which a warp reads 4 at once, lie in other banks.
     """
-    return rounded_up(depth, 8) + 4
+    return rounded_up(rounded_up(depth, 8) + 8, 16) - 8
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,10 @@ class Contraction:
     def width(self) -> int:
         """The numbers from one row of the matrix, and of the result, to the next.
 
-        It is 8 above a multiple of 32: so what a tensor core reads at once lies in other banks.
+        It is 4 above a multiple of 16: so what a tensor core reads and writes at once lies in
+        other banks.
         """
-        return rounded_up(rounded_up(self.outputs, 16) + 24, 32) - 24
+        return rounded_up(self.outputs, 16) + 4
 
     @property
     def left_width(self) -> int:

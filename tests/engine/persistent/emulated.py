@@ -19,13 +19,16 @@ ARCHITECTURE = 90
 DEVICE = 0
 
 
-def kernels(plan, precision, tile, edited=lambda text: text):
-    """A layer's kernels, as ``host.kernels`` returns them; `edited` changes the text for CUDA."""
+def kernels(plan, precision, tile, edited=lambda text: text, counts=lambda name: None):
+    """A layer's kernels, as ``host.kernels`` returns them.
+
+    `edited` changes the text for CUDA; `counts` gives where a kernel's costs are added.
+    """
     code = source(plan, precision, tile)
     image = _ptx(edited(code.on("device")))
     reached = []
     with _one_device():
-        made = device.loaded(code, image, DEVICE, Driver(lambda: reached))
+        made = device.loaded(code, image, DEVICE, Driver(lambda: reached, counts))
 
     def calling(kernel):
         def call(arguments):
@@ -59,10 +62,10 @@ def _one_device():
 
 
 @contextlib.contextmanager
-def in_place_of_the_hosts(edited=lambda text: text):
+def in_place_of_the_hosts(**options):
     """Layers on the CPU run these kernels."""
     before = host.kernels
-    host.kernels = functools.partial(kernels, edited=edited)
+    host.kernels = functools.partial(kernels, **options)
     try:
         yield
     finally:

@@ -51,7 +51,7 @@ def found(name, tile, precision, edited=lambda text: text, steps=3, batch=9):
             inputs="tokens",
             scale=scale,
         ).to(precision)
-        with emulated.in_place_of_the_hosts(edited):
+        with emulated.in_place_of_the_hosts(edited=edited):
             made = results("persistent", given)
         return share_of_bounds(made, results("reference", given), precision), made
 

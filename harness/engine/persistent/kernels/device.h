@@ -49,6 +49,10 @@ DEVICE void must(bool holds) {
   if (!holds) __trap();
 }
 
+DEVICE void load_2(const float* from, float (&to)[2]) {
+  const float2 both = *reinterpret_cast<const float2*>(from);
+  to[0] = both.x, to[1] = both.y;
+}
 DEVICE void load_4(const float* from, float (&to)[4]) {
   const float4 all = *reinterpret_cast<const float4*>(from);
   to[0] = all.x, to[1] = all.y, to[2] = all.z, to[3] = all.w;

@@ -64,6 +64,7 @@ struct Block {
 // What the caller has made sure of.
 DEVICE void must(bool) {}
 
+DEVICE void load_2(const real* from, real (&to)[2]) { to[0] = from[0], to[1] = from[1]; }
 DEVICE void load_4(const real* from, real (&to)[4]) {
   for (int i = 0; i < 4; i++) to[i] = from[i];
 }

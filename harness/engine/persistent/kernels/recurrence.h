@@ -105,6 +105,9 @@ DEVICE void take_rows(const Block& block, const real* matrix, real* slice) {
 #if TENSOR_CORES
 constexpr int WARPS = THREADS / 32;
 
+// Of the 8 terms of a product lane `member` of four takes the numbers 2 member and 2 member + 1, which lie side by side;
+// the instruction calls them member and member + 4, and adds all 8.
+
 // What a lane holds of a matrix for all time steps: of the first HELD steps of each part of a sum that its warp makes.
 template <class Matrix, int OUTPUTS, int TERMS, int SLICES, int HELD>
 DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
@@ -114,9 +117,9 @@ DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
   UNROLL for (int i = 0; i < ITEMS; i++) {
     const int item = block.thread / 32 + i * WARPS, output = item % TILES * 16 + group;
     UNROLL for (int step = 0; step < HELD; step++) {
-      const int k = item / TILES * LENGTH + 8 * step + member;
+      const int k = item / TILES * LENGTH + 8 * step + 2 * member;
       UNROLL for (int j = 0; j < 4; j++)
-        held[i * HELD + step][j] = Matrix::at(block, matrix, k + j / 2 * 4, output + j % 2 * 8);
+        held[i * HELD + step][j] = Matrix::at(block, matrix, k + j / 2, output + j % 2 * 8);
     }
   }
 }
@@ -134,18 +137,20 @@ DEVICE void product(const Block& block, const real* left, const real* right, con
     if (!ALL_WARPS && item >= TILES * SLICES) break;
     const int first = item % TILES * 16 + group, slice = item / TILES;
     const int steps = ALL_STEPS ? STEPS : at_most(STEPS, (TERMS + 7) / 8 - slice * STEPS);
-    const real* const factors = left + group * LEFT_WIDTH + slice * LENGTH + member;
+    const real* const factors = left + group * LEFT_WIDTH + slice * LENGTH + 2 * member;
     // The rows of the slice begin with the first term that is not held.
-    const real* const rows = right + (slice * (LENGTH - 8 * HELD) + member) * WIDTH + first;
+    const real* const rows = right + (slice * (LENGTH - 8 * HELD) + 2 * member) * WIDTH + first;
     real sums[CHAINS][4] = {};
     auto by_held = [&](int step) {
-      const real b[2] = {factors[8 * step], factors[8 * step + 4]};
+      real b[2];
+      load_2(factors + 8 * step, b);
       multiply_add(block, sums[step % CHAINS], held[i * HELD + step], b);
     };
     auto by_shared = [&](int step, int chain) {
       const real* const values = rows + 8 * (step - HELD) * WIDTH;
-      const real a[4] = {values[0], values[8], values[4 * WIDTH], values[4 * WIDTH + 8]};
-      const real b[2] = {factors[8 * step], factors[8 * step + 4]};
+      const real a[4] = {values[0], values[8], values[WIDTH], values[WIDTH + 8]};
+      real b[2];
+      load_2(factors + 8 * step, b);
       multiply_add(block, sums[chain], a, b);
     };
     UNROLL for (int step = 0; step < HELD; step++) {
