@@ -1,5 +1,6 @@
 """The profiler's rows, on torch's operations of a CPU: on CUDA the same code reads kernels."""
 
+import pytest
 import torch
 
 from harness.bench.kernels import MOST_CHARACTERS, MOST_KERNELS, UPDATES, profiled
@@ -19,6 +20,12 @@ def test_operations_are_counted_by_update():
     assert launches >= 3 and microseconds >= sum(each for *_, each in slowest) > 0
     spent = [each for *_, each in slowest]
     assert spent == sorted(spent, reverse=True)
+
+
+def test_a_profiler_that_sees_nothing_is_no_figure():
+    """As where the driver lets none but its administrator see what a GPU does."""
+    with pytest.raises(RuntimeError, match="nothing was seen of the cpu by torch.profiler"):
+        profiled(lambda count: None, "cpu")
 
 
 def test_only_the_slowest_are_kept_and_names_are_cut():
