@@ -23,7 +23,7 @@ def profiled(work: Callable[[int], None], device: str) -> tuple[float, float, Sl
             or replayed; on "cpu" torch's operations in the present thread.
 
     Raises:
-        RuntimeError: The profiler saw nothing.
+        RuntimeError: The profiler saw nothing of the GPU.
     """
     on_cuda = device == "cuda"
     activity = ProfilerActivity.CUDA if on_cuda else ProfilerActivity.CPU
@@ -34,10 +34,10 @@ def profiled(work: Callable[[int], None], device: str) -> tuple[float, float, Sl
         if event.device_type.name == activity.name:  # CUDA's own calls on the host are told too
             spent = event.self_device_time_total if on_cuda else event.self_cpu_time_total
             rows.append((event.key[:MOST_CHARACTERS], event.count / UPDATES, spent / UPDATES))
-    if not rows:
+    if on_cuda and not rows:
         raise RuntimeError(
-            f"nothing was seen of the {device} by torch.profiler; a driver may keep it from all but "
-            "the administrator"
+            "torch.profiler saw nothing of the GPU; a driver may keep that from all but the "
+            "administrator"
         )
     rows.sort(key=lambda row: -row[2])
     launches, microseconds = sum(row[1] for row in rows), sum(row[2] for row in rows)
