@@ -79,7 +79,12 @@ class Pack:
         self._pool, self._is_own = shared or shard_threads(self.most_threads), shared is None
         self._records = Records(resolved)
         self._checkpointing = Checkpointing(resolved, self._records)
-        self.shards = self._make_shards(list(plan.runs))
+        self.shards: list[Shard] = []
+        try:
+            self.shards = self._make_shards(list(plan.runs))
+        except BaseException:
+            self.close()
+            raise
         self._records.begin()
 
     @property

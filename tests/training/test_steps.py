@@ -328,3 +328,24 @@ def test_a_pack_on_an_accelerator_has_a_thread_of_its_own(settings, accelerated)
     assert [len(recorder.threads) for recorder in accelerated] == [1] * 4  # updates, evaluations
     assert len(set.union(*(recorder.threads for recorder in accelerated))) == 2
     assert set(threading.enumerate()) <= before
+
+
+def test_a_pack_that_does_not_fit_an_accelerator_leaves_no_thread(
+    settings, accelerated, monkeypatch
+):
+    """It comes again in halves; the thread that could not make it ends with it."""
+    before, made = set(threading.enumerate()), pack_module.Shard
+
+    def shard(runs, *others):
+        if len(runs) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        alive.append(len(set(threading.enumerate()) - before))
+        return made(runs, *others)
+
+    alive = []
+    monkeypatch.setattr(pack_module, "Shard", shard)
+    said = listened([Plan(tuple(run_of(settings, f"accelerated{i}", threads=1) for i in range(2)))])
+    ends = [m for messages in said for m in messages if isinstance(m, RunEnded)]
+    assert [end.state.value for end in ends] == ["finished"] * 2
+    assert alive == [1, 1]  # the pack's own
+    assert set(threading.enumerate()) <= before
