@@ -124,4 +124,6 @@ def _run_one(
         for name, value in to_torch(layer, parameters).items()
     }
     output, final = torch.func.functional_call(module, weights, (inputs, carried))
+    # Else the module, which is kept, would keep them too, and all that they were made of.
+    module._flat_weights = [None] * len(weights)  # type: ignore[assignment]
     return output, final if isinstance(final, tuple) else (final,)

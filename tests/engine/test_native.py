@@ -8,6 +8,7 @@ import pytest
 import torch
 from agreement import I, assert_agrees, assert_same, case, results
 from tolerances import assert_close
+from torch.multiprocessing.reductions import StorageWeakRef
 
 import cells
 from harness.engine import Layer, base, get, native
@@ -53,6 +54,18 @@ def test_a_carried_state_carries_on(name):
     second, end = replace(given, inputs=given.inputs[2:], state=carried).run("native")
     for whole, parts in zip((outputs, *final), (torch.cat([first, second]), *end), strict=True):
         assert_close(parts, whole)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_nothing_of_a_call_outlives_its_tape(name):
+    """Torch's module, which is kept, would hold its weights, and these a whole pack's parameters."""
+    given, engine = case(name, runs=2, hidden=4).to("float32"), get("native")
+    tape = engine.forward(given.layer, given.parameters, given.inputs, given.state)
+    gradients = {key: torch.empty_like(value) for key, value in given.parameters.items()}
+    tape.backward(torch.ones_like(tape.outputs), gradients, inputs=False)
+    held = [StorageWeakRef(value.untyped_storage()) for value in given.parameters.values()]
+    del given, tape, gradients
+    assert all(reference.expired() for reference in held)
 
 
 @pytest.mark.parametrize(
