@@ -58,7 +58,7 @@ def test_a_carried_state_carries_on(name):
 
 @pytest.mark.parametrize("name", CELLS)
 def test_nothing_of_a_call_outlives_its_tape(name):
-    """Torch's module, which is kept, would hold its weights, and these a whole pack's parameters."""
+    """Torch's module, which is kept, would hold its weights, and these all of a pack's."""
     given, engine = case(name, runs=2, hidden=4).to("float32"), get("native")
     tape = engine.forward(given.layer, given.parameters, given.inputs, given.state)
     gradients = {key: torch.empty_like(value) for key, value in given.parameters.items()}
