@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.results import examination
+from harness.results import installation
 from harness.results.examination import Examination, Finding, told
 from harness.store.address import StoreError
 from harness.store.kept import check_store, name_of, stored_names
@@ -77,9 +77,9 @@ def examine(study: str | None, locations: Locations, *, whole: bool = False) -> 
     await_readable(locations)
     diagnosis = Diagnosis()
     for place, (count, findings) in (
-        ("databases", examination.of_databases(locations, whole=whole)),
-        ("folders", examination.of_folders(locations)),
-        ("engine", examination.of_engine()),
+        ("databases", installation.of_databases(locations, whole=whole)),
+        ("folders", installation.of_folders(locations)),
+        ("engine", installation.of_engine()),
     ):
         diagnosis.looked_at[place] += count
         diagnosis.of_all.extend(findings)

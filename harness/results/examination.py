@@ -1,7 +1,6 @@
-"""What `harness doctor` looks at, and what it finds: one place after another, nothing changed."""
+"""What `harness doctor` finds in one study: one place after another, nothing changed."""
 
 import math
-import os
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.results import doubled
-from harness.results.file_faults import artifact_fault, checkpoint_fault, journal_fault
+from harness.results.file_faults import artifact_fault, checkpoint_fault
 from harness.store import soundness
 from harness.store.address import JOURNAL, StoreError, sqlite_path
 from harness.store.counting import counting, counting_arm, has_result, is_over
@@ -157,7 +156,7 @@ class Examination:
 
         text = f"{place}: stored {len(rows)} times ({', '.join(row.run_id for row in rows)})"
         if differing := doubled.contradictions(rows):
-            text = f"{text}, with other values of {_listed(differing)}"
+            text = f"{text}, with other values of {listed(differing)}"
             remedy = f"delete in MLflow what must not count: {self._page}"
             return Finding("runs", text, remedy)
         repair = f"harness doctor {shlex.quote(self.name)} --repair{self.locations.options}"
@@ -175,7 +174,7 @@ class Examination:
             of_runs.setdefault(run_id, []).append(f"{metric} at update {update}")
         for run_id, points in of_runs.items():
             if run_id in called:
-                text = f"{called[run_id]}: stored more than once: {_listed(points)}"
+                text = f"{called[run_id]}: stored more than once: {listed(points)}"
                 yield Finding("runs", text, "the values are equal; nothing has to be done")
 
     def _doubled_points(self) -> list[tuple[str, str, int]]:
@@ -195,7 +194,7 @@ class Examination:
             for row in rows:
                 remover.end_killed(row.run_id)
 
-        names = _listed([self._called(row) for row in rows])
+        names = listed([self._called(row) for row in rows])
         text = f"{self.name}: RUNNING, but no process runs the study: {names}"
         return Finding("runs", text, self._run_again, mend)
 
@@ -210,7 +209,7 @@ class Examination:
     def _of_searches(self) -> Iterator[Finding]:
         of_trials = {key: rows for key, rows in self._runs.items() if key.phase is Phase.TRIAL}
         trials = {key: counting(rows) for key, rows in of_trials.items()}
-        path = _file_of(self.locations.storage_url)
+        path = file_of(self.locations.storage_url)
         if path is not None and not path.is_file():
             if not trials:
                 return
@@ -234,7 +233,7 @@ class Examination:
             known = {trial.number: trial for trial in searches.get(unit, [])}
             self.looked_at["searches"] += len(known)
             if lacking := sorted(runs.keys() - known.keys()):
-                text = f"{unit}: Optuna lacks trials {_listed(lacking)}, whose runs MLflow holds"
+                text = f"{unit}: Optuna lacks trials {listed(lacking)}, whose runs MLflow holds"
                 yield Finding("searches", text, f"{self._run_again}: they are restored from MLflow")
             are_over = all(is_over(row) for rows in runs.values() for row in rows)
             for number, trial in known.items():
@@ -304,61 +303,7 @@ class Examination:
         return f"{unit_of_run(row)}/{phase}{place}"
 
 
-def of_databases(locations: Locations, *, whole: bool) -> tuple[int, list[Finding]]:
-    """Returns how many database files there are, and what is wrong with them."""
-    findings = []
-    count = 0
-    for uri in (locations.tracking_uri, locations.storage_url):
-        path = _file_of(uri)
-        if path is None or not path.exists():
-            continue
-        count += 1
-        is_journal = uri.startswith(JOURNAL)
-        look = journal_fault if is_journal else soundness.database_fault
-        remedy = soundness.JOURNAL_REMEDY if is_journal else soundness.REMEDY
-        if fault := look(path, whole=whole):
-            findings.append(Finding("databases", f"{path}: {fault}", remedy))
-    try:
-        if not findings:
-            soundness.check_stores(locations)
-    except StoreError as error:
-        findings.append(Finding("databases", str(error), ""))
-    return count, findings
-
-
-def of_folders(locations: Locations) -> tuple[int, list[Finding]]:
-    """Returns how many places must be writable, and which are not."""
-    places: list[Path | None] = [locations.folder, locations.artifacts]
-    places += [_file_of(uri) for uri in (locations.tracking_uri, locations.storage_url)]
-    found = [path for path in places if path is not None and path.exists()]
-    closed = [path for path in found if not os.access(path, os.R_OK | os.W_OK)]
-    return len(found), [
-        Finding("folders", f"{path}: must be readable and writable", f"chmod u+rw {path}")
-        for path in closed
-    ]
-
-
-def of_engine() -> tuple[int, list[Finding]]:
-    """Returns how many compiled cells are kept, and which of them would be made again."""
-    from harness.cache import COMPILED, checksum_file, compiled_folder, is_sound
-
-    folder = compiled_folder()
-    libraries = sorted(path for end in COMPILED for path in folder.glob(f"*{end}"))
-    # One without a checksum is of an earlier version, and is never run.
-    unsound = [path for path in libraries if checksum_file(path).exists() and not is_sound(path)]
-
-    def mend() -> None:
-        for path in unsound:
-            path.unlink()
-
-    if not unsound:
-        return len(libraries), []
-    names = _listed([path.name for path in unsound])
-    text = f"{folder}: cut off, changed, or open to others to write: {names}"
-    return len(libraries), [Finding("engine", text, "remove them; they are compiled again", mend)]
-
-
-def _file_of(url: str) -> Path | None:
+def file_of(url: str) -> Path | None:
     """Returns the file of a store, SQLite's or a journal's; None for a server's."""
     return Path(url.removeprefix(JOURNAL)) if url.startswith(JOURNAL) else sqlite_path(url)
 
@@ -406,7 +351,8 @@ def told(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _listed(things: Sequence[object]) -> str:
+def listed(things: Sequence[object]) -> str:
+    """Returns the first things, and how many more there are."""
     shown = ", ".join(map(str, things[:MAX_LISTED]))
     more = len(things) - MAX_LISTED
     return f"{shown} and {more} more" if more > 0 else shown
