@@ -50,8 +50,6 @@ from harness.training.messages import (
     RunState,
 )
 from harness.training.plan import Plan, Run
-from harness.tuning.edges import warnings as search_warnings
-from harness.tuning.search import ArmSearch
 
 
 class Scheduler:
@@ -389,20 +387,8 @@ class Scheduler:
 
     def warnings(self) -> list[str]:
         """Returns what the data and the search have to say beside the verdict."""
-        done: dict[Unit, list[ArmSearch]] = {}
-        for unit, search in self.searches.by_unit.items():
-            done.setdefault(unit.first_repeat, []).extend([search] if search.done else [])
-        lines = [line for searches in done.values() for line in search_warnings(searches)]
-        for unit, search in self.searches.by_unit.items():
-            best = self.searches.chosen(unit) if search.done else None
-            keys = [] if best is None else self.searches.keys(unit, best.number)
-            ends = [self.recorder.ends[key].state for key in keys if key in self.recorder.ends]
-            if ends and set(ends) == {RunState.DIVERGED}:
-                lines.append(
-                    f"{unit}: all of its trials diverged; its replicates train as the first of "
-                    "them did."
-                )
         again = f"harness run {self.study.name}{self.locations.options}"
         texts = {str(unit): each for unit, each in self.datasets.items()}
         coarse = sequences.warnings(texts, self.study.measure)
-        return [*self.resolve_notes, *coarse, *lines, *self.recorder.failures.lines(again)]
+        searched = self.searches.warnings()
+        return [*self.resolve_notes, *coarse, *searched, *self.recorder.failures.lines(again)]

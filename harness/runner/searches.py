@@ -15,7 +15,7 @@ from harness.study import Study, Tune
 from harness.study.units import Phase, RunKey, Unit
 from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
-from harness.tuning import design, extension, finalists
+from harness.tuning import design, edges, extension, finalists
 from harness.tuning.sampling import SharedDesign
 from harness.tuning.search import ArmSearch, Trial
 from harness.tuning.storage import close, open_storage
@@ -299,6 +299,23 @@ class Searches:
             return None
         number = finalists.choose(nats)
         return Trial(number, self.values(RunKey(unit, Phase.FINALIST, number)))
+
+    def warnings(self) -> list[str]:
+        """Returns what searches that are done have to say beside the verdict."""
+        done: dict[Unit, list[ArmSearch]] = {}
+        for unit, search in self.by_unit.items():
+            done.setdefault(unit.first_repeat, []).extend([search] if search.done else [])
+        lines = [line for searches in done.values() for line in edges.warnings(searches)]
+        for unit, search in self.by_unit.items():
+            best = self.chosen(unit) if search.done else None
+            keys = [] if best is None else self.keys(unit, best.number)
+            ends = [self._ends[key].state for key in keys if key in self._ends]
+            if ends and set(ends) == {RunState.DIVERGED}:
+                lines.append(
+                    f"{unit}: all of its trials diverged; its replicates train as the first of "
+                    "them did."
+                )
+        return lines
 
 
 def _end_of_trial(ends: list[End]) -> tuple[RunState, float]:
