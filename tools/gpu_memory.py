@@ -114,6 +114,7 @@ def _kept(settings: Settings, which: str) -> Kept:
             alive.most = 0
             work(1)
             most.append(alive.most - own)
+        most[-1] += shard._flat.nbytes  # a recorded batch has a copy of the parameters
     return Kept(needed_bytes(settings, data.load(settings)), own, *most)
 
 

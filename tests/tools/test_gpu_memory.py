@@ -32,7 +32,7 @@ def test_a_run_keeps_no_more_than_is_expected(cell, which):
     found = kept(cell, which, Shape("tiny", 8, 5, 32, 11))
     # At least parameters, gradients, the best ones and two moments; and the states of an update.
     assert found.own > 5 * 4 * 32 * 32 and found.update > 5 * 8 * 32 * 4
-    assert 0 < found.evaluation < found.update
+    assert found.evaluation > 4 * 32 * 32  # a copy of the parameters is among it
     assert found.times == (found.own + found.update + found.evaluation) / found.counted
 
 
