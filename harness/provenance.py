@@ -47,9 +47,9 @@ def commit() -> tuple[str, bool | None]:
 
 @functools.cache
 def versions(device: str = "cpu") -> dict[str, str]:
-    """Returns the versions of Python and of the packages that a result on a device depends on.
+    """Returns the versions of Python, packages and libraries that a result on a device depends on.
 
-    Packages that are absent are left out.
+    What is absent is left out.
     """
     numbers = {"python": platform.python_version()}
     for package in (*PACKAGES, *(ON_CUDA if device.startswith("cuda") else ())):
@@ -57,6 +57,9 @@ def versions(device: str = "cpu") -> dict[str, str]:
             numbers[package] = version(package)
         except PackageNotFoundError:
             continue
+    if device.startswith("cuda"):  # a wheel of torch need not say which it was built for
+        libraries = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+        numbers |= {name: str(number) for name, number in libraries.items() if number}
     return numbers
 
 
