@@ -317,6 +317,20 @@ def test_what_cannot_be_recorded_runs_as_before_and_is_noted(step, cause):
     assert recorder.calls == ["run"] * 3 + ["record"] + ["run"] * 3
 
 
+@pytest.mark.parametrize("cell", ["exprnn", "scornn"])
+def test_a_matrix_that_a_library_makes_with_the_processor_is_not_recorded(
+    text, monkeypatch, recorders, cell
+):
+    """Its exponential, or the solution of a system; the updates are the same without a graph."""
+    runs = runs_of(text, cell=cell, learning_rate=0.01)
+    expected, found = plain(monkeypatch, runs), shard_of(runs)
+    for shard in (expected, found):
+        shard.advance(EAGER_CALLS + 3)
+    assert_same(found, expected)
+    (note,) = found.notes
+    assert note.startswith("capture: every update is launched operation by operation, since a")
+
+
 def test_the_cause_of_a_failed_record_is_told_and_not_that_its_end_failed():
     class Ending(TapeRecorder):
         def record(self, work):
