@@ -1,4 +1,5 @@
-import io
+"""A study as it is launched: what it ends with, what it refuses, and what its store holds."""
+
 import os
 import shutil
 import subprocess
@@ -9,27 +10,21 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import small_study
-from rich.console import Console
+from launched import run, scheduler_of, store_of
 
-from harness import engine, study
+from harness import study
 from harness.preflight.design import DesignError
 from harness.results import export, status
 from harness.results.open import NothingError
-from harness.runner import exchange, launch
+from harness.runner import exchange
 from harness.runner.finished import finished_report
-from harness.runner.progress import Display
-from harness.runner.recorder import RecordError, RunRecorder
+from harness.runner.recorder import RunRecorder
 from harness.store.identity import IdentityError
 from harness.store.locations import Locations
-from harness.store.lock import held, locked
-from harness.store.reader import StudyReader
-from harness.store.source import experiment_ids
+from harness.store.lock import locked
 from harness.store.writer import StudyWriter
-from harness.study.units import Unit
 from harness.training import pack, worker
-from harness.training.fields import MessageError
 from harness.training.files import MODEL_FILE
-from harness.training.messages import RunEnded, RunStarted, RunState, message_from_json
 from harness.training.saved_model import SavedModel
 
 pytestmark = pytest.mark.usefixtures("without_report_files")
@@ -46,16 +41,6 @@ COLUMNS = [
     "p_holm",
     "num_parameters",
 ]
-
-
-def run(path, folder, **options):
-    console = Console(file=io.StringIO(), width=100)
-    report = launch.run(path, locations=Locations(folder), console=console, **options)
-    return report, console.file.getvalue()
-
-
-def store_of(folder):
-    return StudyReader(Locations(folder).tracking_uri, "small")
 
 
 @pytest.fixture(scope="module")
@@ -167,39 +152,6 @@ def test_what_no_longer_holds_is_no_finished_study(finished, tmp_path):
     assert report_in_store(path, folder) is None
 
 
-def test_more_seeds_extend_a_study_by_what_is_missing(tmp_path):
-    path = small_study.write(tmp_path, seeds=6)
-    first, _ = run(path, tmp_path)
-    before = store_of(tmp_path).runs()
-    second, said = run(small_study.write(tmp_path, seeds=7), tmp_path)
-    after = store_of(tmp_path).runs()
-    assert len(after) == len(before) + 2 and "2 replicates of 2 arms" in said
-    assert (second.table["finished"] == 7).all() and (first.table["finished"] == 6).all()
-
-
-def test_more_trials_put_replicates_of_another_setting_aside(tmp_path):
-    run(small_study.write(tmp_path, trials=1, seeds=6), tmp_path)
-    report, said = run(small_study.write(tmp_path, trials=5, seeds=6), tmp_path)
-    runs = store_of(tmp_path).runs()
-    put_aside = runs[runs["phase"] == "superseded"]
-    assert (
-        len(put_aside) >= 6 and "put aside" in said
-    )  # the first trial is not the best of five in both arms
-    assert (report.table["finished"] == 6).all() and not report.missing
-
-
-def test_another_study_of_the_same_name_is_refused_and_new_puts_it_aside(tmp_path):
-    run(small_study.write(tmp_path, trials=1), tmp_path)
-    changed = small_study.write(tmp_path, trials=1, updates=44)
-    with pytest.raises(
-        IdentityError, match=r"(?s)study: 'small' .* differs:\n.*budget.*40.*44.*Rename the study"
-    ):
-        run(changed, tmp_path)
-    report, _ = run(changed, tmp_path, new=True)
-    assert not report.missing
-    assert sum("small" in name for name in experiment_ids(Locations(tmp_path).tracking_uri)) == 2
-
-
 def test_a_design_that_cannot_reach_its_threshold_is_refused(tmp_path):
     path = small_study.write(tmp_path, seeds=5)
     with pytest.raises(
@@ -225,9 +177,9 @@ def learned(folder):
     """Returns the parameters that every replicate kept, bit by bit."""
     store = store_of(folder)
     found = {}
-    for run in store.runs().query("phase == 'replicate'").itertuples():
-        parameters = SavedModel.from_bytes(store.artifact(run.run_id, MODEL_FILE)).parameters
-        found[run.arm, run.seed] = {name: values.tobytes() for name, values in parameters.items()}
+    for row in store.runs().query("phase == 'replicate'").itertuples():
+        parameters = SavedModel.from_bytes(store.artifact(row.run_id, MODEL_FILE)).parameters
+        found[row.arm, row.seed] = {name: values.tobytes() for name, values in parameters.items()}
     return found
 
 
@@ -259,94 +211,6 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
         assert "0 runs and 0 timings stored" in said
 
 
-END = (
-    b'{"run": "%s", "kind": "end", "update": 1, "time": 0.0, "metrics": {}, '
-    b'"info": {"state": "finished"}}'
-)
-STRANGE_START = RunStarted(
-    "wide/trial/0", 0.0, "lstm", "cpu", "cpu", "float32", 1, 1, 16, 1, 1, 1, 40, "text", "digest"
-).to_json()
-
-
-@pytest.mark.parametrize(
-    ("text", "error", "message"),
-    [
-        (b"no json", MessageError, "a line must be what a worker wrote, but got 'no json'"),
-        (b"3", MessageError, "a line must be a JSON object, but got 3"),
-        (
-            b'{"run": "x", "kind": "end", "update": 1, "time": 0.0, "metrics": {}}',
-            MessageError,
-            "info must be given, but is missing",
-        ),
-        (b"\xff", MessageError, "is no UTF-8"),
-        (
-            b'{"measurement": {"arm": "wide"}}',
-            MessageError,
-            "measurement.mode must be given, but is missing",
-        ),
-        (
-            END % b"x",
-            RecordError,
-            "must be ARM/PHASE/INDEX",
-        ),
-        (
-            END % b"wide/trial/99",
-            RecordError,
-            "runs that this study lacks",
-        ),
-        (
-            END % b"wide/trial/0",
-            RecordError,
-            "must start before it ends",
-        ),
-        (
-            STRANGE_START.encode(),
-            RecordError,
-            "this study's settings",
-        ),
-    ],
-)
-def test_records_that_are_not_this_studys_are_refused(
-    tmp_path_factory, refusing, text, error, message
-):
-    path, locations = refusing
-    records = tmp_path_factory.mktemp("records") / "records.jsonl"
-    records.write_bytes(text)
-    with pytest.raises(error, match=message):
-        exchange.ingest_records(path, records, locations=locations)
-
-
-@pytest.mark.parametrize("metrics", [{}, {"objective": float("nan")}])
-def test_an_end_that_is_no_result_is_refused(metrics):
-    messages = [
-        message_from_json(STRANGE_START),
-        RunEnded("wide/trial/0", 40, 0.0, RunState.FINISHED, metrics),
-    ]
-    with pytest.raises(RecordError, match="must end with an objective that is a number"):
-        exchange._check_order(messages, Path("records.jsonl"), "validation/loss")
-
-
-@pytest.mark.parametrize("cut", [b'{"run": "wide/tri', b'{"run": "\xc3', b""])
-def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path, cut):
-    records = tmp_path / "records.jsonl"
-    records.write_bytes(STRANGE_START.encode() + b"\n" + cut)
-    messages, measured, is_cut = exchange._read(records)
-    assert [message.to_json() for message in messages] == [STRANGE_START]
-    assert measured == [] and is_cut is bool(cut)
-    records.write_bytes(b"3\n" + cut)  # what comes before is read as strictly as ever
-    with pytest.raises(MessageError):
-        exchange._read(records)
-
-
-@pytest.fixture(scope="module")
-def refusing(tmp_path_factory):
-    """A study whose first round is planned and nothing of it recorded."""
-    folder = tmp_path_factory.mktemp("refusing")
-    path = small_study.write(folder)
-    exchange.write_plan(path, folder / "plan.json", locations=Locations(folder))
-    return path, Locations(folder)
-
-
 def test_equal_arms_are_identical(tmp_path):
     text = small_study.write(tmp_path).read_text()
     tune, fix = text.index("tune:"), text.index("fix:")
@@ -370,11 +234,6 @@ def test_a_diverging_arm_is_a_result(tmp_path):
     report, said = run(path, tmp_path)
     row = report.table.set_index("arm").loc["wide"]
     assert row["diverged"] == 6 and row["verdict"] == "worse" and "diverged" in said
-
-
-def scheduler_of(path, folder, *overrides):
-    display = Display(Console(file=io.StringIO()))
-    return launch.open_scheduler(study.load(path, overrides), Locations(folder), display, held)
 
 
 def test_a_run_that_ends_before_its_first_evaluation_breaks_no_report(tmp_path):
@@ -415,64 +274,6 @@ def test_budgets_in_seconds_are_converted_once(tmp_path):
     assert first == second and all(
         s.budget.updates >= 1 and s.budget.seconds is None for s in first.values()
     )
-
-
-def begin(path, folder):
-    """Trains the first pack of a study."""
-    begun = scheduler_of(path, folder)
-    begun.train(begun.next_plans()[:1])
-
-
-def test_what_has_shown_nothing_may_change(tmp_path):
-    path = small_study.write(tmp_path)
-    scheduler_of(path, tmp_path)
-    (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
-    path.write_text(path.read_text().replace("wide: {hidden_size: 16}", "wide: {hidden_size: 8}"))
-    report, said = run(path, tmp_path)
-    assert "the earlier small is put aside" in said and "16 -> 8" in said
-    assert not report.missing
-    path.write_text(path.read_text().replace("wide: {hidden_size: 8}", "wide: {hidden_size: 9}"))
-    with pytest.raises(IdentityError, match=r"(?s)hidden_size: 8 -> 9.*--new"):
-        run(path, tmp_path)
-
-
-def test_a_text_that_changed_is_another_study(tmp_path):
-    path = small_study.write(tmp_path)
-    begin(path, tmp_path)
-    (tmp_path / "text.txt").write_text("another text, of other words altogether " * 200)
-    with pytest.raises(IdentityError, match=r"(?s)wide: text: \w+ -> \w+.*Rename the study"):
-        scheduler_of(path, tmp_path)
-
-
-def test_an_engine_that_is_gone_is_another_study(tmp_path, monkeypatch):
-    """A fallback in the middle of a study would compare runs of two engines."""
-    path = small_study.write(tmp_path)
-    assert scheduler_of(path, tmp_path).settings[Unit("wide")].engine == "cpu"
-    begin(path, tmp_path)
-    monkeypatch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
-    with pytest.raises(IdentityError, match=r"wide: engine: cpu -> native"):
-        scheduler_of(path, tmp_path)
-
-
-def test_a_study_stays_on_the_engine_on_which_it_began(tmp_path, monkeypatch):
-    """A later version, or a compiler that was missing, may have a faster one."""
-    path = small_study.write(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(engine.get("cpu"), "refusal", lambda *_: "no C++ compiler was found")
-        begin(path, tmp_path)
-    settings = scheduler_of(path, tmp_path).settings
-    assert {own.engine for own in settings.values()} == {"native"}
-
-
-def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
-    path = small_study.write(tmp_path, trials=2, seeds=6)
-    half = scheduler_of(path, tmp_path)
-    first_pack = pack.Pack(half.next_plans()[0])
-    half.record(first_pack.advance())
-    half.writer.flush()
-    first_pack.close()
-    report, _ = run(path, tmp_path, overrides=("fix.pack_size=2", "fix.threads=1"))
-    assert not report.missing and "running" not in set(store_of(tmp_path).runs()["state"])
 
 
 def test_status_and_export_read_the_store(tmp_path, finished):
