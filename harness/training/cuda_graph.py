@@ -130,9 +130,23 @@ class CapturedStep:
     of a graph.
     """
 
-    def __init__(self, recorder: GraphRecorder, notes: list[str], name: str = "update"):
-        """Takes what records, the notes to which a failure is added, and what a step is there."""
+    def __init__(
+        self,
+        recorder: GraphRecorder,
+        notes: list[str],
+        name: str = "update",
+        refused: set[str] | None = None,
+    ):
+        """Takes what records, and where a failure is told.
+
+        Args:
+            recorder: Of its own.
+            notes: To which a line is added.
+            name: What a step is there.
+            refused: To which the name is added, unless memory was short: it may not be later.
+        """
         self._recorder, self._notes, self._name = recorder, notes, name
+        self._refused = set[str]() if refused is None else refused
         self._inputs: tuple[Tensor, ...] = ()
         self._outputs: tuple[Tensor, ...] = ()
         self._replay: Work | None = None
@@ -171,6 +185,8 @@ class CapturedStep:
         try:
             return self._recorder.record(work)
         except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError):
+                self._refused.add(self._name)
             # The context is the cause; the error itself only says that recording ended badly.
             cause = str(error.__context__ or error).partition("\n")[0]
             self._notes.append(

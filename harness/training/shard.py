@@ -64,6 +64,7 @@ class Shard:
         self.num_updates, self.update = num_updates, 0
         self.stopping = False
         self.notes: list[str] = []
+        self._refused: set[str] = set()  # what cannot be recorded
         dtype = dtype_of(settings.precision)
         self._layout = FlatLayout({slot.name: slot.shape for slot in model.arch.slots()})
         self._flat = torch.zeros(len(runs), self._layout.size, dtype=dtype, device=device)
@@ -112,9 +113,9 @@ class Shard:
 
     def _capture(self, name: str) -> CapturedStep | None:
         """Returns what records a step, None where it is run launch by launch."""
-        if self._recorder is None:
+        if self._recorder is None or name in self._refused:
             return None
-        return CapturedStep(self._recorder(), self.notes, name)
+        return CapturedStep(self._recorder(), self.notes, name, self._refused)
 
     def _clear(self) -> None:
         self._sums = torch.zeros(3, len(self.runs), dtype=torch.float64, device=self.device)

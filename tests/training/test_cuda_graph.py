@@ -370,6 +370,28 @@ class Refusing(TapeRecorder):
 NOTE = "capture: every update is launched operation by operation, since operation not permitted"
 
 
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [(RuntimeError("operation not permitted"), 1), (torch.OutOfMemoryError("full"), 3)],
+)
+def test_a_repacked_shard_tries_again_only_what_had_no_memory(text, monkeypatch, error, tries):
+    """CUDA loses memory with every recording that fails."""
+    tried = []
+
+    class Failing(TapeRecorder):
+        def record(self, work):
+            tried.append(work)
+            raise error
+
+    monkeypatch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", Failing)
+    shard = shard_of(runs_of(text))
+    for update, staying in ((10, [0, 1]), (20, [1]), (30, [0])):
+        shard.advance(update)
+        shard.keep(staying)
+    assert len(tried) == tries
+    assert len(shard.notes) == len(tried)
+
+
 def told(records):
     return [
         (r.run, kind_of(r), r.update, {k: v for k, v in r.metrics.items() if k not in TIMES})
