@@ -12,7 +12,7 @@ from harness.study.codes import CODES, messages_page
 ROOT = Path(__file__).parents[2]
 WRONG = Path(__file__).parent / "wrong_studies"
 NOT_IN_A_FILE = {"unreadable-file", "override"}
-OF_RUNS = {"text", "text-too-short", "prefix", "cell-step", "memory", "no-run"}
+OF_RUNS = {"text-too-short", "prefix", "cell-step", "memory", "no-run"}
 OF_DESIGNS = {"too-few-pairs", "nothing-compared"}
 """Those of what shows only where runs are tried, or in a design; tests/preflight meets them."""
 
