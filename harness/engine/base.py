@@ -1,6 +1,7 @@
 """What training and an engine know of each other; the one place where precision acts."""
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -363,9 +364,21 @@ def allow_tf32(precision: str) -> None:
 
     It may for tf32, and for bf16, whose values tf32 keeps.
     """
+    _hear_torch_out()
     allowed = precision in ("tf32", "bf16")
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed
+
+
+@functools.cache
+def _hear_torch_out() -> None:
+    """Lets torch 2.9 say, once in a process and unheard, that these settings get other names.
+
+    The other names are not for us: its compiler reads these, and refuses a mixture.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
+        _ = torch.backends.cudnn.allow_tf32
 
 
 class _RoundedProduct(torch.autograd.Function):

@@ -179,11 +179,14 @@ class BackgroundWriter:
 
         A launch that was ended has runs that nobody trains: they are not left as if they went on.
         """
-        if self._handover.close():
+        if not self._handover.close():
+            return
+        try:
             if self._has_begun and (not self._handover.is_left or sqlite_path(self._writer.uri)):
                 with suppress(Exception):  # the reason why the launch ends is told, and no other
                     self._assure(at_once=True)
                     self._writer.end_killed(self._begun)
+        finally:  # also at a second Ctrl-C
             self._writer.close()
 
     def mark_superseded(self, key: RunKey) -> None:

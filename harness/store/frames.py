@@ -288,10 +288,14 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
     runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
     runs = runs.rename(columns=stored_name)
-    columns = [name for name in map(str, runs) if name.startswith("params.")]
-    values = runs[columns].astype(object).to_dict("records")
+    columns = {
+        name.removeprefix("params."): runs[name].astype(object).tolist()
+        for name in map(str, runs)
+        if name.startswith("params.")
+    }
     params = [
-        {str(k).removeprefix("params."): v for k, v in row.items() if pd.notna(v)} for row in values
+        {name: values[i] for name, values in columns.items() if pd.notna(values[i])}
+        for i in range(len(runs))
     ]
     runs["params"] = pd.Series(params, index=runs.index, dtype=object)
     runs["samples"] = pd.Series(
