@@ -288,13 +288,10 @@ def read_export(folder: Path) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]
     """Returns runs, curves and timings as ``harness export`` wrote them into ``folder``."""
     runs = pd.read_csv(folder / "runs.csv", dtype={**RUN_DTYPES, "params": "object"})
     runs = runs.rename(columns=stored_name)
-    columns = {
-        name.removeprefix("params."): runs[name].astype(object).tolist()
-        for name in map(str, runs)
-        if name.startswith("params.")
-    }
+    columns = [name for name in map(str, runs) if name.startswith("params.")]
+    values = {name.removeprefix("params."): runs[name].astype(object).tolist() for name in columns}
     params = [
-        {name: values[i] for name, values in columns.items() if pd.notna(values[i])}
+        {name: column[i] for name, column in values.items() if pd.notna(column[i])}
         for i in range(len(runs))
     ]
     runs["params"] = pd.Series(params, index=runs.index, dtype=object)
