@@ -108,9 +108,9 @@ def same_place(folder, first, second):
         change(
             folder,
             "mlflow.db",
-            "UPDATE tags SET value = (SELECT value FROM tags WHERE key = ?1 AND run_uuid = ?2) "
-            "WHERE key = ?1 AND run_uuid = ?3",
-            *(key, first, second),
+            "UPDATE tags SET value = (SELECT value FROM tags WHERE key = ? AND run_uuid = ?) "
+            "WHERE key = ? AND run_uuid = ?",
+            *(key, first, key, second),
         )
 
 
@@ -137,12 +137,12 @@ def test_of_runs_of_one_place_that_do_not_differ_one_is_put_aside(folder, is_equ
         for table in ("latest_metrics", "tags", "params"):
             change(folder, "mlflow.db", f"DELETE FROM {table} WHERE run_uuid = ?", second)
             columns = [row[1] for row in change(folder, "mlflow.db", f"PRAGMA table_info({table})")]
-            picked = ", ".join("?1" if name == "run_uuid" else name for name in columns)
+            picked = ", ".join("?" if name == "run_uuid" else name for name in columns)
             change(
                 folder,
                 "mlflow.db",
                 f"INSERT INTO {table} ({', '.join(columns)}) SELECT {picked} FROM {table} "
-                "WHERE run_uuid = ?2",
+                "WHERE run_uuid = ?",
                 *(second, first),
             )
     else:
