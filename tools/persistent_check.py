@@ -1,14 +1,15 @@
 """What the one-kernel recurrences take of a GPU that is not there; ``make persistent-check``.
 
 All cells' two kernels are compiled by NVRTC for every architecture: registers, shared memory,
-spills; and all cells run as threads of the host beside the definition. The exit code is 1 where a
-kernel that fits does not compile, or where a cell computes something else.
-NVRTC is no part of the lock (90 MB): ``pip install nvidia-cuda-nvrtc-cu12``, or a build of torch
-for CUDA.
+spills. All cells run beside the definition, as threads of the host and as NVRTC's text for sm_90 on
+a machine for PTX, which also counts what a time step costs. The exit code is 1 where a kernel that
+fits does not compile, or where a cell computes something else or does what a device would not
+forgive. NVRTC is no part of the lock (90 MB): ``make nvrtc``, or a build of torch for CUDA.
 """
 
 import argparse
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from kernel_file import text_of
 
@@ -31,7 +33,10 @@ from harness.engine.persistent.source import plan_of
 from harness.engine.tracing.trace import untraceable
 
 ROOT = Path(__file__).resolve().parent.parent
-EVERY_CELL = ROOT / "tests" / "engine" / "persistent" / "every_cell.py"
+TESTS = ROOT / "tests" / "engine" / "persistent"
+ON_HOST, ON_PTX = TESTS / "every_cell.py", TESTS / "every_cell_emulated.py"
+COSTLY = ("lstm", "gru", "rnn-tanh", "rnn-relu", "gru-reset-before", "lstm-layer-norm")
+"""Cells of which a time step's costs are counted."""
 SIZES = ((90, 256, "float32"), (90, 256, "tf32"), (80, 64, "float32"), (80, 64, "tf32"))
 """(architecture, H, precision). Kernels in bf16 are those in tf32 that round at another bit."""
 MOST_NAMED = 20
@@ -153,16 +158,22 @@ def table(kernels: Sequence[Kernel]) -> list[str]:
     return rows
 
 
-def computed(names: Sequence[str]) -> list[str]:
-    """Returns what differs from the definition on threads of the host, a line each."""
+def told(program: Path, *words: str) -> list[str]:
+    """Returns the lines that a program of the tests prints, or why it ended."""
     paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "tests"))
     environment = os.environ | {"PYTHONPATH": paths}
-    command = [sys.executable, str(EVERY_CELL), *names]
+    command = [sys.executable, str(program), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    told = done.stdout.splitlines()
-    if done.returncode and not told:
-        told = [f"the host ended with {done.returncode}: {done.stderr.strip()[-300:]}"]
-    return told
+    lines = done.stdout.splitlines()
+    if done.returncode and not lines:
+        lines = [f"{program.name} ended with {done.returncode}: {done.stderr.strip()[-300:]}"]
+    return lines
+
+
+def cost_table(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Returns a row of Markdown for each kernel whose time step was counted."""
+    texts = [[f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()] for row in rows]
+    return [f"| {' | '.join(row)} |" for row in texts]
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -176,7 +187,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     if unknown := sorted(set(options.cells) - set(cells.names())):
         parser.error(f"cells must be in the registry, but got {', '.join(unknown)}")
     if nvrtc.find() is None:
-        parser.error("NVRTC must be installed: pip install nvidia-cuda-nvrtc-cu12")
+        parser.error("NVRTC must be installed: make nvrtc")
     return options
 
 
@@ -197,12 +208,17 @@ def main(words: Sequence[str]) -> int:
             print(summary(made), flush=True)
             kernels += made
     print("\n".join(table(kernels)), flush=True)
-    differing = computed(options.cells)
-    print(f"on the host: {len(differing)} differences")
-    wrong = problems(kernels) + differing
+    wrong = problems(kernels)
+    for where, program in {"on the host": ON_HOST, "as PTX": ON_PTX}.items():
+        lines = told(program, *options.cells)
+        print(f"{where}: {len(lines)} differences", flush=True)
+        wrong += lines
+    counted = [name for name in COSTLY if name in options.cells]
+    costs = [json.loads(line) for line in told(ON_PTX, "--costs", *counted)]
+    print("\n".join(cost_table(costs)), flush=True)
     facts["seconds"] = str(round(time.monotonic() - begun))
     if options.json is not None:
-        options.json.write_text(text_of(facts, wrong, kernels), encoding="utf-8")
+        options.json.write_text(text_of(facts, wrong, kernels, costs), encoding="utf-8")
     print("\n".join(wrong[:MOST_NAMED]) or f"all is well ({facts['seconds']} s)")
     return 1 if wrong else 0
 

@@ -20,3 +20,5 @@ def test_the_file_holds_all_rows_each_on_a_line():
     assert [Row(**row) for row in found["kernels"]] == made
     assert sum("registers" in line for line in text.splitlines()) == len(made)
     assert json.loads(text_of({}, [], []))["kernels"] == []
+    counted = json.loads(text_of({}, [], [], [{"cell": "lstm"}]))
+    assert counted["costs"] == [{"cell": "lstm"}]

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import persistent_check
 import pytest
-from persistent_check import Kernel, compiled, problems, summary, table
+from persistent_check import Kernel, compiled, cost_table, problems, summary, table
 
 import cells
 from harness.engine import Layer
 from harness.engine.persistent.source import plan_of, source
-from harness.engine.persistent.tiling import HELD_NUMBERS, Tiling
+from harness.engine.persistent.tiling import Tiling
 
 ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "studies" / "bench" / "gpu"
@@ -53,10 +53,24 @@ def test_a_row_of_the_table_sums_up():
     ]
 
 
+def test_a_row_of_costs_has_all_numbers():
+    row = {"cell": "lstm", "hidden_size": 256, "shared memory, cycles": 2816}
+    assert cost_table([row]) == ["| lstm | 256 | 2,816 |"]
+
+
 @pytest.fixture(scope="module")
-def committed():
-    text = (FIGURES / "persistent-nvrtc-13.0.json").read_text(encoding="utf-8")
-    return [Kernel(**row) for row in json.loads(text)["kernels"]]
+def kept():
+    return json.loads((FIGURES / "persistent-nvrtc-13.0.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def committed(kept):
+    return [Kernel(**row) for row in kept["kernels"]]
+
+
+def test_what_a_time_step_costs_is_told_as_it_was_counted(kept):
+    text = (FIGURES / "README.md").read_text(encoding="utf-8")
+    assert kept["costs"] and all(row in text for row in cost_table(kept["costs"]))
 
 
 def test_the_figures_of_the_documentation_are_those_of_the_committed_file(committed):
@@ -73,24 +87,25 @@ def test_the_figures_of_the_documentation_are_those_of_the_committed_file(commit
         kept = f"{held[0].registers}, {held[1].registers} | {held[0].shared_bytes:,} bytes"
         assert f"| {cell} | {both[0].num_blocks} | {cut} | {kept} |" in text
     decision = DECISION.read_text(encoding="utf-8")
-    assert f"({min(of_float32)} to {max(of_float32)} of 255" in decision
+    assert f"{min(of_float32)} to {max(of_float32)} registers in float32" in decision
     lstm = [by_name["lstm", "tf32", name].registers for name in ("forward", "backward")]
-    assert f"{lstm[0]} and {lstm[1]} registers, forward and backward" in decision
+    assert f"{lstm[0]} and {lstm[1]} in tf32" in decision
 
 
 @pytest.mark.parametrize("biases", [1, 2])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn-tanh"])
 def test_the_shared_memory_of_the_documentation_is_that_of_the_kernels(cell, biases):
-    def taken(size, precision, *held):
+    def taken(size, precision):
         plan = plan_of(Layer(cells.find(cell), size, biases, precision))
-        codes = (source(plan, precision, Tiling(size, 16, num_held=number)) for number in held)
-        return ", ".join(f"{code.shared_bytes:,}" for code in codes)
+        tiles = Tiling(size, 16, num_held=0), Tiling(size, 16)
+        return ", ".join(f"{source(plan, precision, tile).shared_bytes:,}" for tile in tiles)
 
     sizes = (256, 384, 512, 768, 1024)
-    plain = " | ".join(taken(size, "float32", HELD_NUMBERS) for size in sizes)
-    held = " | ".join(taken(size, "tf32", 0, HELD_NUMBERS) for size in sizes)
+    rows = [
+        " | ".join(taken(size, precision) for size in sizes) for precision in ("float32", "tf32")
+    ]
     lines = [line for line in DECISION.read_text("utf-8").splitlines() if f"| {cell}, " in line]
-    assert [line.partition(" | ")[2] for line in lines] == [f"{plain} |", f"{held} |"]
+    assert [line.partition(" | ")[2] for line in lines] == [f"{row} |" for row in rows]
 
 
 def test_a_cell_that_is_not_there_and_no_nvrtc_are_told(monkeypatch, capsys):
@@ -100,4 +115,4 @@ def test_a_cell_that_is_not_there_and_no_nvrtc_are_told(monkeypatch, capsys):
     monkeypatch.setattr(persistent_check.nvrtc, "find", lambda: None)
     with pytest.raises(SystemExit):
         persistent_check.parse([])
-    assert "NVRTC must be installed: pip install nvidia-cuda-nvrtc-cu12" in capsys.readouterr().err
+    assert "NVRTC must be installed: make nvrtc" in capsys.readouterr().err

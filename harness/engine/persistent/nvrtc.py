@@ -79,7 +79,7 @@ def _library() -> ctypes.CDLL:
     path = find()
     if path is None:
         raise NvrtcError(
-            "NVRTC was not found. Install nvidia-cuda-nvrtc-cu12, or a build of torch for CUDA."
+            "NVRTC was not found. Install nvidia-cuda-nvrtc, or a build of torch for CUDA."
         )
     # NVRTC opens this one by its name alone, and 13.0 does not look beside itself.
     for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*"):

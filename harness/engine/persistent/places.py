@@ -137,7 +137,8 @@ class Direction:
     @functools.cached_property
     def _contractions(self) -> dict[str, Contraction]:
         """By matrix; the first ones have what registers are left."""
-        left = self.tiling.num_held if self._spares_registers else 0
+        most = min(self.tiling.num_held, self.tiling.worker(self.precision).most_held)
+        left = most if self._spares_registers else 0
         found: dict[str, Contraction] = {}
         for product in self.products:
             if product.matrix in found:
@@ -147,7 +148,7 @@ class Direction:
             sizes = (own, size) if product.transposed else (size, own)
             shape = self.tiling.contraction(*sizes, self.precision).holding(left)
             found[product.matrix] = shape
-            left -= 4 * shape.num_held
+            left -= shape.worker.numbers * shape.num_held
         return found
 
     @property
@@ -160,7 +161,7 @@ class Direction:
         count = len(self.registers) + (len(self.plan.sums) if self.is_backward else 0)
         is_one_pass = all(len(self.passes(piece)) == 1 for piece in self.pieces)
         is_light = count * self.tiling.num_elements <= MOST_OTHERS and is_one_pass
-        return self.tiling.uses_tensor_cores(self.precision) and is_light
+        return self.precision != "float64" and is_light
 
     @functools.cached_property
     def groups(self) -> list[list[Product]]:
@@ -254,7 +255,7 @@ class Direction:
         for piece in self.pieces:
             for one in self.passes(piece):
                 for i in one.offered:
-                    terms = Region(f"terms_{i}", ROWS * self.tiling.num_units)
+                    terms = Region(f"terms_{i}", ROWS * self.tiling.terms_width)
                     totals = Region(f"totals_{i}", self.tiling.num_blocks * ROWS, 2)
                     found |= {terms.name: terms, totals.name: totals}
         return list(found.values())

@@ -65,8 +65,10 @@ class _Writer:
             for i in self.at.plan.sums:
                 yield f"  real sum_{i}[PER] = {{}};"
         for product in self._matrices():
-            if number := self.at.contraction(product).num_held:
-                yield f"  real held_{product.matrix}[{number}][4];"
+            shape = self.at.contraction(product)
+            if shape.num_held:
+                vectors = shape.num_held * shape.worker.numbers // 4
+                yield f"  real held_{product.matrix}[{vectors}][4];"
 
     def _matrices(self) -> Iterable[Product]:
         """Returns a product of each matrix."""
@@ -391,6 +393,7 @@ def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
         "THREADS": tiling.num_threads,
         "PER": tiling.num_elements,
         "OPERAND_WIDTH": left_width(tiling.hidden_size),
+        "TERMS_WIDTH": tiling.terms_width,
     }
     opening = [
         f"#define CLUSTERS {int(tiling.num_blocks > 1)}",

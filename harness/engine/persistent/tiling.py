@@ -17,8 +17,6 @@ MOST_BLOCKS = 16
 """Of a cluster on an H100."""
 PORTABLE_BLOCKS = 8
 """So many any device with clusters runs; a kernel must ask for more."""
-HELD_NUMBERS = 128
-"""Of matrices, in a thread's registers, where tensor cores multiply: half of those that it has."""
 MOST_OTHERS = 32
 """The values of a (unit, row) beside which a thread's registers hold as many of matrices."""
 MOST_SLICES = 8
@@ -49,15 +47,23 @@ class Worker:
         num_threads: 1 or 32.
         outputs: So many it makes at once.
         terms: So many terms of each sum it takes at once.
+        most_held: The numbers of matrices that a thread's registers hold at most.
     """
 
     num_threads: int
     outputs: int
     terms: int
+    most_held: int
+
+    @property
+    def numbers(self) -> int:
+        """The numbers of a matrix that a thread has of a step."""
+        return self.outputs * self.terms // self.num_threads
 
 
-THREAD = Worker(1, 4, 4)
-WARP = Worker(32, 16, 8)
+THREAD = Worker(1, 4, 4, most_held=112)
+WARP = Worker(32, 16, 8, most_held=128)
+"""A thread has 32 sums and 32 factors besides, a lane of a warp 16 and 2."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ class Contraction:
 
     def holding(self, numbers: int) -> "Contraction":
         """Returns itself with as much of the matrix in registers as so many of a thread hold."""
-        of_a_step = 4 * replace(self, held=1).num_held
+        of_a_step = self.worker.numbers * replace(self, held=1).num_held
         return replace(self, held=min(self.slice_terms // self.worker.terms, numbers // of_a_step))
 
     @property
@@ -148,17 +154,26 @@ class Tiling:
     hidden_size: int
     num_blocks: int
     num_threads: int = THREADS
-    num_held: int = HELD_NUMBERS
+    num_held: int = 128
 
     @property
     def num_units(self) -> int:
         """The units of a block, U; the last block may have fewer."""
         return -(-self.hidden_size // self.num_blocks)
 
+    @property
+    def terms_width(self) -> int:
+        """The numbers from one row of a block's terms of a sum over units to the next."""
+        return self.num_units + 1
+
     def contraction(self, depth: int, outputs: int, precision: str) -> Contraction:
         """Returns a block's part of a product: tensor cores take operands of tf32 and bf16."""
-        worker = WARP if self.uses_tensor_cores(precision) else THREAD
+        worker = self.worker(precision)
         return Contraction(depth, outputs, worker, self.num_threads // worker.num_threads)
+
+    def worker(self, precision: str) -> Worker:
+        """Returns what makes the outputs of products."""
+        return WARP if self.uses_tensor_cores(precision) else THREAD
 
     def uses_tensor_cores(self, precision: str) -> bool:
         """Returns whether products are a warp's work, which needs whole warps."""

@@ -96,7 +96,7 @@ def test_a_launch_is_a_cluster_for_each_run_and_eight_rows(stream):
 
 
 def test_a_kernel_asks_for_its_shared_memory_and_for_a_wide_cluster(stream):
-    for name, clusters in {"lstm": [], "nas": [1]}.items():
+    for name, clusters in {"lstm": [], "rwkv-4": [1]}.items():
         driver, wanted = Driver(), code(name, 256)
         device.loaded(wanted, b"code", 3, driver)
         asked = [tuple(arguments[1:]) for arguments in driver.named("cuFuncSetAttribute")]
@@ -133,13 +133,13 @@ def test_what_the_driver_refuses_is_told(stream):
 
 
 def test_a_device_that_holds_no_cluster_is_told():
-    nas, some, none = code("nas", 256), Driver(num_clusters=1), Driver(num_clusters=0)
-    device.loaded(nas, b"code", 3, some)
-    sizes = [[16, 1, 1], [256, 1, 1], nas.shared_bytes]
+    wide, some, none = code("rwkv-4", 256), Driver(num_clusters=1), Driver(num_clusters=0)
+    device.loaded(wide, b"code", 3, some)
+    sizes = [[16, 1, 1], [256, 1, 1], wide.shared_bytes]
     assert some.named("cuOccupancyMaxActiveClusters") == 2 * [sizes]
     message = "must hold a cluster of 16 blocks of .* shared memory, but got clusters=0"
     with pytest.raises(device.DeviceError, match=message):
-        device.loaded(nas, b"code", 3, none)
+        device.loaded(wide, b"code", 3, none)
     device.loaded(code("lstm", 7), b"code", 3, none)  # one block alone is no cluster
 
 
@@ -205,7 +205,7 @@ def test_what_is_asked_of_the_driver_is_as_its_header_declares_it(tmp_path, stre
         *_offsets(), device.MAX_DYNAMIC_SHARED_SIZE_BYTES, device.NON_PORTABLE_CLUSTER_SIZE_ALLOWED
     ]  # fmt: skip
     driver = Driver()
-    device.loaded(code("nas", 256), b"code", 3, driver).forward(Call(2, 1, 3, None, {}))
+    device.loaded(code("rwkv-4", 256), b"code", 3, driver).forward(Call(2, 1, 3, None, {}))
     assert {name for name, *_ in driver.calls} | ERROR.keys() == set(told[9:])
 
 

@@ -127,7 +127,7 @@ def test_without_nvrtc_one_line_says_what_to_install(monkeypatch):
     with pytest.raises(nvrtc.NvrtcError) as caught:
         nvrtc.compile_for("", 90)
     assert str(caught.value) == (
-        "NVRTC was not found. Install nvidia-cuda-nvrtc-cu12, or a build of torch for CUDA."
+        "NVRTC was not found. Install nvidia-cuda-nvrtc, or a build of torch for CUDA."
     )
 
 

@@ -2,6 +2,7 @@
 #define DEVICE static __device__ __forceinline__
 #define DEVICE_METHOD __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#define ROLLED _Pragma("unroll 1")
 #define UNROLL_BY_2 _Pragma("unroll 2")
 
 struct Block {

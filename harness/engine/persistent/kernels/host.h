@@ -10,6 +10,7 @@
 #define DEVICE static inline
 #define DEVICE_METHOD inline
 #define UNROLL
+#define ROLLED
 #define UNROLL_BY_2
 
 class Barrier {

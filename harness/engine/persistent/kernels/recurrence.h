@@ -174,24 +174,53 @@ DEVICE void product(const Block& block, const real* left, const real* right, con
   }
 }
 #else
-// Each thread makes 4 outputs of all rows, so that it loads 12 vectors of 4 for 128 multiplications.
-template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES, int HELD>
-DEVICE void product(const Block& block, const real* left, const real* right, const void*, real* part) {
-  static_assert(HELD == 0, "registers hold none of the matrix");
+// What a thread holds of a matrix for all time steps: of the first HELD steps of each part of a sum that it makes.
+template <class Matrix, int OUTPUTS, int TERMS, int SLICES, int HELD>
+DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
   constexpr int GROUPS = (OUTPUTS + 3) / 4, LENGTH = (TERMS + 4 * SLICES - 1) / (4 * SLICES) * 4;
-  for (int item = block.thread; item < GROUPS * SLICES; item += THREADS) {
+  constexpr int ITEMS = (GROUPS * SLICES + THREADS - 1) / THREADS;
+  UNROLL for (int i = 0; i < ITEMS; i++) {
+    const int item = block.thread + i * THREADS, first = item % GROUPS * 4;
+    UNROLL for (int step = 0; step < HELD; step++) {
+      const int k = item / GROUPS * LENGTH + 4 * step;
+      UNROLL for (int j = 0; j < 16; j++)
+        held[4 * (i * HELD + step) + j / 4][j % 4] = Matrix::at(block, matrix, k + j / 4, first + j % 4);
+    }
+  }
+}
+
+// Each thread makes 4 outputs of all rows, so that for 128 multiplications it loads 8 vectors of 4, and 4 more where the
+// matrix lies in shared memory.
+template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES, int HELD>
+DEVICE void product(const Block& block, const real* left, const real* right, const real (*held)[4], real* part) {
+  constexpr int GROUPS = (OUTPUTS + 3) / 4, LENGTH = (TERMS + 4 * SLICES - 1) / (4 * SLICES) * 4, STEPS = LENGTH / 4;
+  constexpr int ITEMS = (GROUPS * SLICES + THREADS - 1) / THREADS;
+  constexpr bool ALL_THREADS = GROUPS * SLICES % THREADS == 0, ALL_STEPS = (TERMS + 3) / 4 == SLICES * STEPS;
+  UNROLL for (int i = 0; i < ITEMS; i++) {
+    const int item = block.thread + i * THREADS;
+    if (!ALL_THREADS && item >= GROUPS * SLICES) break;
     const int first = item % GROUPS * 4, slice = item / GROUPS;
-    const int end = (slice + 1) * LENGTH < TERMS ? (slice + 1) * LENGTH : TERMS;
+    const int steps = ALL_STEPS ? STEPS : at_most(STEPS, (TERMS + 3) / 4 - slice * STEPS);
+    const real* const factors = left + slice * LENGTH;
+    // The rows of the slice begin with the first term that is not held.
+    const real* const rows = right + slice * (LENGTH - 4 * HELD) * WIDTH + first;
     real sums[ROWS][4] = {};
-    for (int k = slice * LENGTH; k < end; k += 4) {
-      real factors[ROWS][4];
-      UNROLL for (int row = 0; row < ROWS; row++) load_4(left + row * LEFT_WIDTH + k, factors[row]);
-      UNROLL for (int i = 0; i < 4; i++) {
-        real values[4];
-        load_4(right + (k + i) * WIDTH + first, values);
-        UNROLL for (int row = 0; row < ROWS; row++)
-          UNROLL for (int j = 0; j < 4; j++) sums[row][j] += factors[row][i] * values[j];
+    auto add = [&](int step, const real (*values)[4]) {
+      UNROLL for (int row = 0; row < ROWS; row++) {
+        real factor[4];
+        load_4(factors + row * LEFT_WIDTH + 4 * step, factor);
+        UNROLL for (int k = 0; k < 4; k++)
+          UNROLL for (int j = 0; j < 4; j++) sums[row][j] += factor[k] * values[k][j];
       }
+    };
+    UNROLL for (int step = 0; step < HELD; step++) {
+      if (!ALL_STEPS && step >= steps) break;
+      add(step, held + 4 * (i * HELD + step));
+    }
+    for (int step = HELD; step < steps; step++) {
+      real values[4][4];
+      UNROLL for (int k = 0; k < 4; k++) load_4(rows + (4 * (step - HELD) + k) * WIDTH, values[k]);
+      add(step, values);
     }
     UNROLL for (int row = 0; row < ROWS; row++) store_4(part + (slice * ROWS + row) * WIDTH + first, sums[row]);
   }
@@ -256,8 +285,8 @@ DEVICE void take_first(const Block& block, const Arguments& a, const real* state
   }
 }
 
-// Where a term of an own unit lies: terms[row][own unit].
-DEVICE real* term(real* terms, const Element& e) { return terms + e.own_row * U + e.own_unit; }
+// Where a term of an own unit lies: terms[row][own unit], the rows in other banks.
+DEVICE real* term(real* terms, const Element& e) { return terms + e.own_row * TERMS_WIDTH + e.own_unit; }
 
 // What a block's terms of a row come to, in the order of the units.
 struct Sum {
@@ -278,9 +307,14 @@ struct Running : Sum {  // each term becomes the sum up to it
 template <class Total>
 DEVICE void send_totals(const Block& block, Total kind, real* terms, real* to) {
   const int left = H - block.rank * U, count = left < U ? left : U;  // the last blocks may have fewer units, or none
-  for (int row = block.thread; row < ROWS; row += THREADS) {
+  ROLLED for (int row = block.thread; row < ROWS; row += THREADS) {
+    real* const own = terms + row * TERMS_WIDTH;
     real total = kind.start();
-    for (int unit = 0; unit < count; unit++) total = kind.add(total, terms + row * U + unit);
+    if (count == U) {  // then all are loaded before the first is added
+      UNROLL for (int unit = 0; unit < U; unit++) total = kind.add(total, own + unit);
+    } else {
+      ROLLED for (int unit = 0; unit < count; unit++) total = kind.add(total, own + unit);
+    }
     UNROLL for (int rank = 0; rank < C; rank++) block.peer(to, rank)[block.rank * ROWS + row] = total;
   }
 }
