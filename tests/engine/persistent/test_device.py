@@ -254,6 +254,7 @@ def on_cuda(monkeypatch):
         *(("lstm", hidden, precision) for hidden in (7, 256) for precision in LARGEST_ERRORS),
         *((name, 256, precision) for name in OTHERS for precision in ("float32", "tf32")),
         ("lstm", 512, "tf32"),
+        ("lstm", 512, "float32"),
     ],
 )
 def test_a_cell_is_the_definitions_on_a_device(on_cuda, name, hidden, precision):

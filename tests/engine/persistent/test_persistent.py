@@ -281,10 +281,10 @@ def test_more_matrices_take_twice_the_blocks():
 
 
 def test_what_does_not_fit_into_shared_memory_says_so():
-    assert capacity(code("lstm", 256), 90) is None
-    assert capacity(code("lstm", 512), 90) == (
+    assert capacity(code("lstm", 512), 90) is None
+    assert capacity(code("lstm", 768), 90) == (
         "a block must have at most 232,448 bytes of shared memory on sm_90, but got "
-        f"shared_bytes={code('lstm', 512).shared_bytes:,}"
+        f"shared_bytes={code('lstm', 768).shared_bytes:,}"
     )
     assert capacity(code("rnn-tanh", 128, 80), 80) is None
     assert capacity(code("lstm", 256, 80), 80) is not None
