@@ -116,7 +116,7 @@ def test_the_detectable_difference_has_the_power_asked_for(num_pairs, num_compar
     for wanted in (0.5, 0.8, 0.99):
         least = detectable(0.02, num_pairs, num_comparisons, threshold=threshold, power=wanted)
         reached = power_of(least, 0.02, num_pairs, num_comparisons, threshold=threshold)
-        assert reached == pytest.approx(wanted, abs=1e-9)
+        assert reached == pytest.approx(wanted, abs=1e-8)  # SciPy 1.14 has 3e-9
 
 
 def test_the_detectable_difference_by_the_tables():

@@ -27,7 +27,7 @@ def test_a_sine_has_its_amplitude_and_its_noise():
     values = series.sine(SEED, length, period=period, noise=noise).values[:, 0]
     angle = 2 * np.pi * np.arange(length) / period
     waves = np.stack([np.sin(angle), np.cos(angle)], axis=1)
-    weights, (residue,), *_ = np.linalg.lstsq(waves, values)
+    weights, (residue,), *_ = np.linalg.lstsq(waves, values, rcond=None)
     assert np.hypot(*weights) == pytest.approx(1, abs=5 * noise * np.sqrt(2 / length))
     assert np.sqrt(residue / length) == pytest.approx(noise, rel=5 / np.sqrt(2 * length))
     clean = series.sine(SEED, 50, period=period, noise=0.0).values[:, 0]
