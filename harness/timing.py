@@ -15,6 +15,14 @@ import torch
 
 BUSY_CORES = 0.25
 """Other processes' use of the processor above which a measurement is marked as disturbed."""
+WORDS_OF_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "[CUDA]: out of memory",
+)
+"""Of torch on a CPU, of CUDA where torch's own allocator is not asked, of its libraries, Triton."""
 
 
 def cpu_count() -> int:
@@ -95,6 +103,12 @@ def peak_memory_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Returns whether memory was the cause: torch's allocator on a GPU has a class for it."""
+    is_of_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_of_class or any(words in str(error) for words in WORDS_OF_MEMORY)
 
 
 def give_back_memory() -> None:

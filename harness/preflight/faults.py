@@ -18,7 +18,7 @@ from harness.study import Study, problem_of_arms
 from harness.study.fields import FIELDS
 from harness.study.units import Unit
 from harness.tasks.language_modelling import check_prefixes
-from harness.training.execution import out_of_memory
+from harness.timing import out_of_memory
 from harness.training.messages import is_ours
 from harness.training.pack import Pack
 

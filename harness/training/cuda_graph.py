@@ -19,6 +19,8 @@ from weakref import WeakSet
 import torch
 from torch import Tensor
 
+from harness.timing import out_of_memory
+
 EAGER_CALLS = 3
 """So many updates, or batches, are made before one is recorded, on the stream that records.
 
@@ -185,11 +187,12 @@ class CapturedStep:
         try:
             return self._recorder.record(work)
         except RuntimeError as error:
-            if not isinstance(error, torch.OutOfMemoryError):
-                self._refused.add(self._name)
             # The context is the cause; the error itself only says that recording ended badly.
-            cause = str(error.__context__ or error).partition("\n")[0]
+            cause = error.__context__ or error
+            if not out_of_memory(cause):
+                self._refused.add(self._name)
             self._notes.append(
-                f"capture: every {self._name} is launched operation by operation, since {cause}"
+                f"capture: every {self._name} is launched operation by operation, since "
+                + str(cause).partition("\n")[0]
             )
             return None

@@ -10,21 +10,6 @@ from harness.model.regularization import regularized_cell
 from harness.settings import Settings
 from harness.training.plan import PlanError
 
-WORDS_OF_MEMORY = (
-    "DefaultCPUAllocator",
-    "CUDA error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "[CUDA]: out of memory",
-)
-"""Of torch on a CPU, of CUDA where torch's own allocator is not asked, of its libraries, Triton."""
-
-
-def out_of_memory(error: Exception) -> bool:
-    """Returns whether memory was the cause: torch's allocator on a GPU has a class for it."""
-    is_of_class = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_of_class or any(words in str(error) for words in WORDS_OF_MEMORY)
-
 
 def missing_gpu() -> str | None:
     """Returns why torch can use no GPU here, None where it can."""

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from harness import provenance, timing
 from harness.tasks.objective import objective_of, split_of
 from harness.training import checkpoint, saved_model
-from harness.training.execution import out_of_memory
 from harness.training.fields import Sample
 from harness.training.messages import (
     Evaluation,
@@ -264,7 +263,7 @@ class Records:
                 RunState.FAILED,
                 self._spent(shard, run),
                 message=error_text(error),
-                out_of_memory=out_of_memory(error),
+                out_of_memory=timing.out_of_memory(error),
                 refused=False,
             )
             for run in shard.runs

@@ -5,8 +5,9 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 
+from harness.timing import out_of_memory
 from harness.training.crew import Crew, Said
-from harness.training.execution import out_of_memory, threads_of
+from harness.training.execution import threads_of
 from harness.training.messages import Message, RunEnded, failure
 from harness.training.pack import Pack
 from harness.training.plan import Plan

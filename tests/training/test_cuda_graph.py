@@ -370,18 +370,32 @@ class Refusing(TapeRecorder):
 NOTE = "capture: every update is launched operation by operation, since operation not permitted"
 
 
+@pytest.mark.parametrize("has_ended_badly", [False, True])
 @pytest.mark.parametrize(
     ("error", "tries"),
-    [(RuntimeError("operation not permitted"), 1), (torch.OutOfMemoryError("full"), 3)],
+    [
+        (RuntimeError("operation not permitted"), 1),
+        (torch.OutOfMemoryError("full"), 3),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), 3),
+    ],
 )
-def test_a_repacked_shard_tries_again_only_what_had_no_memory(text, monkeypatch, error, tries):
-    """CUDA loses memory with every recording that fails."""
+def test_a_repacked_shard_tries_again_only_what_had_no_memory(
+    text, monkeypatch, error, tries, has_ended_badly
+):
+    """CUDA loses memory with every recording that fails.
+
+    The end of such a recording may raise an error of its own, which hides the cause.
+    """
     tried = []
 
     class Failing(TapeRecorder):
         def record(self, work):
             tried.append(work)
-            raise error
+            try:
+                raise error
+            finally:
+                if has_ended_badly:
+                    raise RuntimeError("previous error during capture")
 
     monkeypatch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", Failing)
     shard = shard_of(runs_of(text))

@@ -10,7 +10,7 @@ from small_packs import ended, kept, losses_of, plan_of, records_of
 from wire import info_of
 
 from harness.settings import Budget
-from harness.training.execution import out_of_memory
+from harness.timing import out_of_memory
 from harness.training.pack import Pack
 from harness.training.shard import Shard
 

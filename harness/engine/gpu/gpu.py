@@ -74,7 +74,10 @@ class Gpu(ByAutograd):
 
     def note(self, precision: str) -> str | None:
         """Returns what makes it slower here than it could be, or None."""
-        failure = trial.failure()
+        try:
+            failure = trial.failure()
+        except torch.OutOfMemoryError:  # an update that is tried will tell it, and of which arm
+            return None
         if failure is None:
             return None
         return f"engine gpu: pointwise pieces run as separate torch operations, since {failure}"

@@ -10,6 +10,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
+from harness import timing
 from harness.engine.gpu import triton_source
 from harness.engine.gpu.launches import Buffer, Buffers, Load, Piece, Place, by_torch
 from harness.engine.tracing.program import Node
@@ -40,9 +41,9 @@ def failure(device: str = "cuda") -> str | None:
         if importlib.util.find_spec("triton") is None:
             return "Triton is not installed"
         wrong = _wrong(torch.device(device))
-    except torch.OutOfMemoryError:  # says nothing of Triton, and is no answer to keep
-        raise
     except Exception as error:  # of any kind, import included: torch's operations remain
+        if timing.out_of_memory(error):  # it says nothing of Triton, and is no answer to keep
+            raise torch.OutOfMemoryError(str(error)) from error
         return f"Triton does not work here: {type(error).__name__}: {_line(error)}"
     return f"Triton computes another {' and '.join(wrong)} than torch" if wrong else None
 

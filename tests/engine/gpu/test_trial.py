@@ -93,15 +93,26 @@ def test_where_there_is_no_cuda_triton_is_not_even_imported(monkeypatch, tried_a
     assert trial.failure() == "there is no CUDA device"
 
 
-def test_memory_that_is_short_says_nothing_of_triton(monkeypatch, tried_anew):
-    """What is tried again with less memory tries Triton again."""
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        torch.AcceleratorError("CUDA error: out of memory"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+    ],
+)
+def test_memory_that_is_short_says_nothing_of_triton(monkeypatch, tried_anew, error):
+    """What is tried again with less memory tries Triton again; no note is made meanwhile."""
 
     def full(device):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     monkeypatch.setattr(trial, "_wrong", full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
         trial.failure("cpu")
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        assert gpu.Gpu().note("float32") is None
     monkeypatch.setattr(trial, "_wrong", lambda device: [])
     assert trial.failure("cpu") is None
 
