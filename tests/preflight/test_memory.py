@@ -53,7 +53,7 @@ def test_the_largest_model_that_a_file_may_ask_for_is_priced_and_not_made():
     + [(engine, "cuda", 16) for engine in ("cuda", "reference")],
 )
 def test_so_many_times_the_counted_memory_are_expected(engine, device, times, monkeypatch):
-    """What was measured of a CPU says nothing of a GPU, of which twice is expected."""
+    """What was measured of a CPU says nothing of a GPU, of which more is expected."""
     monkeypatch.setattr(memory, "resolve_device", lambda name: device)
     own = settings(engine=engine)
     assert memory.expected_bytes(own, TEXT) == times * memory.needed_bytes(own, TEXT)
