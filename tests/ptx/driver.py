@@ -70,13 +70,14 @@ class Driver:
         if is_wide and not asked.get(NON_PORTABLE_CLUSTER_SIZE_ALLOWED):
             raise Fault(f"{program.name} must ask for {program.cluster_size} blocks of a cluster.")
         device = Device()
+        given = np.frombuffer(ctypes.string_at(parameters[0], program.parameters[""]), np.int64)
+        numbers = given.copy()
         for name, array in self._tensors():
-            device.hold(array, name)
-        given = ctypes.string_at(parameters[0], program.parameters[""])
+            numbers[given == array.ctypes.data] = device.hold(array, name)
         launch(
             device,
             program,
-            given,
+            numbers.tobytes(),
             tuple(grid),
             num_threads,
             shared_bytes,

@@ -18,6 +18,8 @@ SHARED_BASE = 1 << 10
 """Where a block's shared memory begins for instructions that know that it is shared."""
 WINDOW, OF_BLOCK = 1 << 60, 1 << 24
 """Where the blocks' shared memory begins for all others, and how far apart two are."""
+OF_TENSOR = 1 << 40
+"""How far apart two tensors are."""
 MULTIPLIED = ("sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32")
 MATRICES = ("sync", "aligned", "m8n8", "x4", "shared", "b16")
 """What tensor cores do here."""
@@ -34,10 +36,17 @@ class Device:
 
     regions: dict[int, Region] = field(default_factory=dict)
 
-    def hold(self, array: np.ndarray, name: str) -> None:
-        """Takes an array whose numbers have 4 or 8 bytes, at the address that it has."""
+    def hold(self, array: np.ndarray, name: str) -> int:
+        """Takes a contiguous array whose numbers have 4 or 8 bytes, and returns its address.
+
+        No two arrays lie near one another, so that what is beyond one is nobody's; the address is
+        a multiple of what the array's own is, up to 256.
+        """
+        assert array.flags.c_contiguous
         words = array.reshape(-1).view(np.uint32)
-        self.regions[array.ctypes.data] = Region(words, name)
+        address = (1 + len(self.regions)) * OF_TENSOR + array.ctypes.data % 256
+        self.regions[address] = Region(words, name, address)
+        return address
 
 
 def launch(
@@ -176,6 +185,8 @@ class Cluster:
         if waiting.any():
             arrived = np.where(self.does == ENDED, np.iinfo(np.int32).max, self.clock.arrivals)
             free = waiting & (self.clock.waits < arrived.min())
+            if free.any():
+                self._note_ended(int(self.clock.waits[free][0]))
             self.clock.waits[free] += 1
             self.does[free] = RUNS
             opened |= bool(free.any())
@@ -187,6 +198,19 @@ class Cluster:
                 )
             }
             raise Fault(f"{self.program.name}: threads wait for ever, {counts}.")
+
+    def _note_ended(self, barrier: int) -> None:
+        """Notes that a barrier of the cluster opens without threads which ended before it.
+
+        Nobody waits for them, and nobody is told what they did since they arrived last.
+        """
+        missing = (self.does == ENDED) & (self.clock.arrivals == barrier)
+        if not missing.any():
+            return
+        for region in (*self.shared, *self._regions):
+            cluster = int(self.clock.cluster[0])
+            region.never_arrive(cluster, self.clock.thread[missing], barrier)
+        self.last_visit[self.last_visit == barrier] = np.iinfo(np.int32).max
 
     def together(self, now: np.ndarray) -> None:
         """Raises a Fault where a warp's threads are not all here."""
@@ -369,7 +393,15 @@ def _move(instruction: Instruction) -> Action:
 
 
 def _space(instruction: Instruction) -> str:
-    spaces = ("global", "shared", "param", "shared__cluster", "shared__cta")
+    """Returns where an access goes.
+
+    Raises:
+        PtxError: It is of a kind whose rules are unknown, as one that needs memory to be constant.
+    """
+    spaces = ("global", "shared", "param", "shared__cta")
+    unknown = {*instruction.modifiers} - {*spaces, *TYPES, "v2", "v4"}
+    if unknown:
+        raise PtxError(f"an access must be known, but got {instruction.text!r}.")
     return next((word for word in instruction.modifiers if word in spaces), "generic")
 
 
@@ -507,6 +539,8 @@ def _multiply(instruction: Instruction) -> Action:
 
     def act(cluster: Cluster, now: np.ndarray) -> None:
         cluster.together(now)
+        if cluster.num_threads % WARP:
+            raise Fault(f"warps must have {WARP} threads each.")
 
         def of_warps(part: tuple[str, ...], kind: str) -> np.ndarray:
             values = np.stack([cluster.get(name, kind, now) for name in part], axis=-1)

@@ -63,19 +63,24 @@ class Last:
         self.syncs[places], self.arrivals[places] = now.syncs, now.arrivals
 
     def join(self, places: np.ndarray, now: Clock) -> None:
-        """Notes that these are among the last, beside those who passed the same barriers."""
-        before, block, cluster = self.thread[places], self.block[places], self.cluster[places]
-        arrivals = self.arrivals[places]
-        late = (block == now.block) & ((self.syncs[places] < now.syncs) | (arrivals < now.arrivals))
-        beside = (before != NOBODY) & (before != now.thread) & ~late
+        """Notes that these are among the last, beside those who are not done when they begin."""
+        block, cluster, arrivals = (a[places] for a in (self.block, self.cluster, self.arrivals))
+        beside = ~self.is_before(places, now)
         self.take(places, now)
         np.maximum.at(self.arrivals, places, np.where(beside, arrivals, 0))
+        np.maximum.at(self.arrivals, places, now.arrivals)
         # Several of one instruction at one place: the last one is noted, the others differ from it.
         self.thread[places[beside | (self.thread[places] != now.thread)]] = SEVERAL
         self.block[places[beside & (block != now.block)]] = SEVERAL
         self.block[places[self.block[places] != now.block]] = SEVERAL
         self.cluster[places[beside & (cluster != now.cluster)]] = SEVERAL
         self.cluster[places[self.cluster[places] != now.cluster]] = SEVERAL
+
+    def never_arrive(self, cluster: int, threads: np.ndarray, arrivals: int) -> None:
+        """Notes that threads ended: no barrier from this one on tells what they did before it."""
+        here = (self.cluster == cluster) & (self.arrivals == arrivals)
+        among = np.isin(self.thread, threads) | (self.thread == SEVERAL)
+        self.cluster[here & among] = NOBODY
 
 
 class Region:
@@ -84,11 +89,17 @@ class Region:
     Args:
         words: As unsigned integers of 4 bytes; whoever made them sees what is written.
         name: For messages.
+        start: The address of the first.
     """
 
-    def __init__(self, words: np.ndarray, name: str):
-        self.words, self.name = words, name
+    def __init__(self, words: np.ndarray, name: str, start: int = 0):
+        self.words, self.name, self.start = words, name, start
         self._written, self._read = Last(len(words)), Last(len(words))
+
+    def never_arrive(self, cluster: int, threads: np.ndarray, arrivals: int) -> None:
+        """Notes that threads ended which arrived at so many barriers of their cluster."""
+        for last in (self._written, self._read):
+            last.never_arrive(cluster, threads, arrivals)
 
     def load(self, offsets: np.ndarray, size: int, now: Clock) -> np.ndarray:
         """Returns (accesses, size / 4) words.
@@ -126,9 +137,10 @@ class Region:
                 f"{self.name} must hold the address, but got offset={offsets[outside][0]}, "
                 f"bytes={size} of {len(self.words) * WORD}."
             )
-        if (offsets % size).any():
-            odd = offsets[offsets % size != 0][0]
-            raise Fault(f"{self.name}: an access of {size} bytes must be aligned, but got {odd}.")
+        odd = (self.start + offsets) % size != 0
+        if odd.any():
+            got = f"{offsets[odd][0]}" + (f" from {self.start:#x}" if self.start % size else "")
+            raise Fault(f"{self.name}: an access of {size} bytes must be aligned, but got {got}.")
         return offsets[:, None] // WORD + np.arange(size // WORD)
 
     def _must(

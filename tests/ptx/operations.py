@@ -38,6 +38,13 @@ COMPARISONS: dict[str, Function] = {
 }
 
 
+ROUNDED = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
+"""To whole numbers."""
+DIRECTED = ("rm", "rz", "rp")
+UNDIRECTED = ("rn", "approx", "full", "ftz")
+"""What changes a result by a rounding at most: small numbers are not made zero here."""
+
+
 def types(instruction: Instruction) -> list[str]:
     """Returns the types that an instruction names, the result's first."""
     return [word for word in instruction.modifiers if word in TYPES]
@@ -55,6 +62,8 @@ def function(instruction: Instruction) -> tuple[Function, str, list[str]]:
         PtxError: It is unknown.
     """
     name, words = instruction.operation, instruction.modifiers
+    if {*words} - {*TYPES, *UNDIRECTED, *_own_words(name)}:
+        raise PtxError(f"an instruction must be known, but got {instruction.text!r}.")
     named = types(instruction)
     result = taken = named[-1] if named else "pred"
     if name == "setp":
@@ -69,13 +78,28 @@ def function(instruction: Instruction) -> tuple[Function, str, list[str]]:
         return _extraction(taken), result, [taken, "u32", "u32"]
     if name in ("mul", "mad") and words[0] in ("wide", "hi"):
         return _wide(name, words[0], taken)
-    if name in ("fma", "add", "sub", "mul") and words[0] in ("rm", "rz", "rp"):
+    if name in ("min", "max") and "NaN" in words:
+        return (np.minimum if name == "min" else np.maximum), result, [taken, taken]
+    if words[:1] and words[0] in DIRECTED:
         return _directed(name, words[0]), result, [taken] * (3 if name == "fma" else 2)
     table = FLOATS if taken in ("f32", "f64") else INTEGERS
     if name not in table:
         raise PtxError(f"an instruction must be known, but got {instruction.text!r}.")
     made, count = table[name]
     return made, result, [taken] * count
+
+
+def _own_words(name: str) -> tuple[str, ...]:
+    """Returns the modifiers of an instruction that mean something here, beside all its types."""
+    if name == "setp":
+        return ("nan", "num", *COMPARISONS, *UNORDERED, *SAME)
+    if name == "cvt":
+        return ("sat", *ROUNDED)
+    if name in ("mul", "mad"):
+        return ("lo", "hi", "wide", *(DIRECTED if name == "mul" else ()))
+    if name in ("min", "max"):
+        return ("NaN",)
+    return DIRECTED if name in ("fma", "add", "sub") else ()
 
 
 def _comparison(name: str, kind: str) -> Function:
@@ -91,16 +115,28 @@ def _comparison(name: str, kind: str) -> Function:
 def _conversion(words: tuple[str, ...], result: str, taken: str) -> Function:
     into = TYPES[result]
     if "sat" in words:
+        if (result, taken) != ("f32", "f32"):
+            raise PtxError(f"only f32 is known to be cut to 0 to 1, but got {result} of {taken}.")
         return lambda a: np.where(np.isnan(a), 0, np.clip(a, 0, 1)).astype(into)
     if taken in ("f32", "f64"):
-        rounded = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
-        made = next((rounded[word] for word in words if word in rounded), None)
+        made = next((ROUNDED[word] for word in words if word in ROUNDED), None)
         if result not in ("f32", "f64"):
-            most = np.iinfo(into)
             assert made is not None
-            return lambda a: np.clip(np.nan_to_num(made(a)), most.min, most.max).astype(into)
+            return lambda a: _whole(made(a), result, taken)
         return (lambda a: a.astype(into)) if made is None else lambda a: made(a).astype(into)
     return lambda a: a.astype(into)
+
+
+def _whole(rounded: Values, result: str, taken: str) -> Values:
+    """Returns whole numbers as integers, the nearest where they lie outside of the type."""
+    into = TYPES[result]
+    most, least = np.iinfo(into).max, np.iinfo(into).min
+    is_inside = (rounded >= least) & (rounded < np.ldexp(1.0, int(most).bit_length()))
+    outside = np.where(rounded > 0, into(most), into(least))
+    is_wide = taken == "f64" or bits(result) == 64
+    none = into(1 << bits(result) - 1) if is_wide and result[0] == "u" else into(least * is_wide)
+    inside = np.where(is_inside, rounded, 0).astype(into)
+    return np.where(np.isnan(rounded), none, np.where(is_inside, inside, outside))
 
 
 def _shift(name: str, width: int) -> Function:
@@ -119,9 +155,10 @@ def _extraction(kind: str) -> Function:
     width = bits(kind)
 
     def extract(a: Values, start: Values, count: Values) -> Values:
-        up = np.clip(width - start.astype(np.int64) - count, 0, width - 1).astype(a.dtype)
-        down = np.clip(width - count.astype(np.int64), 0, width - 1).astype(a.dtype)
-        return np.where(count == 0, 0, (a << up) >> down).astype(a.dtype)
+        start, count = start & 255, count & 255
+        rest = _shift("shr", width)(a, start)
+        surplus = (width - np.clip(count, 1, width)).astype(a.dtype)
+        return np.where(count == 0, 0, (rest << surplus) >> surplus).astype(a.dtype)
 
     return extract
 

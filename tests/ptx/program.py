@@ -1,7 +1,7 @@
 """Reads PTX: a kernel's instructions, in blocks that nothing jumps into or out of."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import networkx
@@ -116,7 +116,7 @@ def _program(
         shared,
         int(cluster[1]) if cluster else 1,
         int(threads[1]) if threads else 0,
-        tuple(_ordered(_graph(blocks, labels))),
+        tuple(_ordered(_graph(blocks, labels), range(len(blocks)))),
     )
 
 
@@ -135,16 +135,18 @@ def _graph(blocks: list[list[Instruction]], labels: dict[str, int]) -> "networkx
     return graph
 
 
-def _ordered(graph: "networkx.DiGraph") -> Iterator[int]:
-    """Yields the blocks: of a loop its first one, then what it repeats, then what follows it."""
-    for loop in reversed(list(networkx.strongly_connected_components(graph))):
+def _ordered(graph: "networkx.DiGraph", part: Iterable[int]) -> Iterator[int]:
+    """Yields some blocks: of a loop its first one, then what it repeats, then what follows it."""
+    condensed = networkx.condensation(graph.subgraph(part))
+    for number in networkx.topological_sort(condensed):
+        loop = condensed.nodes[number]["members"]
         if len(loop) == 1:
             yield from loop
             continue
         entered = {b for a, b in graph.edges if b in loop and a not in loop}
         head = min(entered or loop)
         yield head
-        yield from _ordered(graph.subgraph(loop - {head}))
+        yield from _ordered(graph, loop - {head})
 
 
 def _offsets(text: str) -> dict[str, int]:

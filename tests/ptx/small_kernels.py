@@ -39,10 +39,8 @@ ret;
 
 def run(body, *arrays, threads=THREADS, shared_bytes=1024, grid=(1, 1, 1), **others):
     """Runs a kernel of up to four arrays, of which each thread's part has 8 bytes."""
-    device, addresses = Device(), []
-    for k, array in enumerate(arrays):
-        device.hold(array, f"array {k}")
-        addresses.append(array.ctypes.data)
+    device = Device()
+    addresses = [device.hold(array, f"array {k}") for k, array in enumerate(arrays)]
     addresses += [0] * (4 - len(addresses))
     launch(
         device, kernel(body, **others), struct.pack("4q", *addresses), grid, threads, shared_bytes

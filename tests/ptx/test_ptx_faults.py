@@ -59,6 +59,65 @@ def test_threads_that_meet_need_a_barrier_between_them():
         run(f"{OWN}st.shared.u32 [%rd10], %r1;")
 
 
+WARPS = f"{OWN}setp.lt.u32 %p1, %r1, 32;\nsetp.eq.u32 %p2, %r1, 32;\n"
+"""%p1 holds in the first warp, %p2 in the first thread of the second one."""
+ARRIVE, WAIT = MEET.splitlines()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # It arrived before it read; that says nothing of the other warp, which did not.
+        f"@%p1 ld.shared.u32 %r5, [%rd10];\n{ARRIVE}\n@%p2 ld.shared.u32 %r5, [%rd10];\n"
+        f"@%p2 st.shared.u32 [%rd10], %r5;\n{WAIT}",
+        # All read at once, but the first warp has arrived: it may read when others have waited.
+        f"@%p1 {ARRIVE}\nld.shared.u32 %r5, [%rd10];\n@!%p1 {ARRIVE}\n{WAIT}\n"
+        "@%p2 st.shared.u32 [%rd10], %r5;",
+    ],
+)
+def test_who_arrived_may_still_read(body):
+    with pytest.raises(Fault, match="thread 32 writes what .* reads"):
+        run(WARPS + body)
+
+
+def test_a_thread_that_ends_tells_nobody_what_it_did():
+    body = f"{WARPS}@%p1 ld.shared.u32 %r5, [%rd10];\n@!%p1 st.shared.u32 [%rd11], %r1;\n"
+    ends = "setp.eq.u32 %p3, %r1, 63;\n@%p3 ret;\n"
+    reads = "@%p2 ld.shared.u32 %r5, [%rd10+HERE];"
+    run(body + MEET + reads.replace("HERE", "252"))
+    run(body + ends + MEET + reads.replace("HERE", "248"))
+    with pytest.raises(Fault, match="thread 32 reads what thread 63 writes"):
+        run(body + ends + MEET + reads.replace("HERE", "252"))
+
+
+def test_who_reads_after_a_barrier_of_the_cluster_may_write():
+    body = f"""{OWN}{PEERS}{MEET}
+    setp.eq.u32 %p1, %r3, 0;
+    @%p1 ld.u32 %r5, [%rd14];
+    {MEET}
+    @!%p1 ld.shared.u32 %r5, [%rd11];
+    @!%p1 st.shared.u32 [%rd11], %r5;
+    """
+    run(body, **TWO_BLOCKS)
+
+
+def test_what_lies_beside_a_tensor_is_nobodys():
+    """Though another tensor lies there."""
+    both = np.zeros((2, THREADS), np.int64)
+    for offset, fault in ((8 * THREADS, "array 0 must hold"), (-8 * THREADS, "array 0|a tensor")):
+        base = "%rd1" if offset > 0 else "%rd2"
+        with pytest.raises(Fault, match=fault):
+            run(f"ld.global.u64 %rd20, [{base}+{offset}];", both[0], both[1])
+
+
+def test_a_tensor_itself_may_lie_where_nothing_long_is_aligned():
+    numbers = np.zeros(2 * THREADS + 4, np.int32)
+    start = next(k for k in range(4) if (numbers.ctypes.data // 4 + k) % 4 == 1)
+    run("ld.global.u32 %r5, [%rd1];", numbers[start : start + 2 * THREADS])
+    with pytest.raises(Fault, match="of 8 bytes must be aligned"):
+        run("ld.global.u64 %rd20, [%rd1];", numbers[start : start + 2 * THREADS])
+
+
 def test_so_do_threads_of_two_clusters_in_a_tensor():
     ours = "cvt.u64.u32 %rd20, %r1;\nst.global.u64 [%rd1], %rd20;"
     run(ours, np.zeros(THREADS, np.int64))
@@ -89,7 +148,7 @@ def test_another_block_must_have_begun_and_not_ended():
 
 
 def test_a_cluster_may_arrive_do_its_own_work_and_wait():
-    arrive, wait = MEET.splitlines()
+    arrive, wait = ARRIVE, WAIT
     split = f"{arrive}\nst.shared.u32 [%rd11+512], %r1;\n{wait}\n"
     sent(between=split)
     with pytest.raises(Fault, match="must wait before it arrives again"):

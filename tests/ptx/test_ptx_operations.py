@@ -52,6 +52,11 @@ WHOLE = [0, 1, -1, 7, -8, MOST - 1, -MOST, 12345]
         ("shr.u32 $r, $0, 28;", lambda a, b: a % 2**32 >> 28),
         ("shl.b32 $r, $0, 32;", lambda a, b: 0),
         ("bfe.s32 $r, $0, 2, 3;", lambda a, b: ((a >> 2) % 8 + 4) % 8 - 4),
+        ("bfe.u32 $r, $0, 28, 12;", lambda a, b: a % 2**32 >> 28),
+        ("bfe.s32 $r, $0, 28, 12;", lambda a, b: a >> 28),
+        ("bfe.u32 $r, $0, 40, 4;", lambda a, b: 0),
+        ("bfe.s32 $r, $0, 40, 4;", lambda a, b: -1 if a < 0 else 0),
+        ("bfe.u32 $r, $0, 3, 0;", lambda a, b: 0),
         ("prmt.b32 $r, $0, $1, 0x1054;",
          lambda a, b: (a % 2**16 << 16) + b % 2**16),
         ("prmt.b32 $r, $0, $1, 0xb210;",
@@ -79,6 +84,7 @@ FLOATS = [0.0, -0.0, 1.5, -2.25, 1e-20, 3e20, np.inf, -np.inf, np.nan, 0.1]
         ("mul.KIND $r, $0, $1;", np.multiply),
         ("div.rn.KIND $r, $0, $1;", np.divide),
         ("max.KIND $r, $0, $1;", np.fmax),
+        ("min.NaN.KIND $r, $0, $1;", np.minimum),
         ("neg.KIND $r, $0;", lambda a, b: -a),
         ("sqrt.rn.KIND $r, $0;", lambda a, b: np.sqrt(a)),
         ("rcp.rn.KIND $r, $0;", lambda a, b: 1 / a),
@@ -115,6 +121,23 @@ def test_sums_are_rounded_to_where_they_shall_be():
     assert list(computed("fma.rm.f32 $r, $0, 0f3F800000, $1;", "f32", a, tiny)) == [1, above[1]]
 
 
+def test_a_number_outside_of_whole_ones_is_the_nearest_of_them():
+    """What is not a number is zero, but the highest bit alone where 8 bytes take part."""
+    outside = np.array([3e9, -3e9, np.nan, -7.5, 5e9], np.float32)
+
+    def whole(kind, register, *moves):
+        text = "\n".join([f"cvt.rzi.{kind}.f32 {register}, $0;", *moves, "mov.b32 $r, %r21;"])
+        return [int(v) for v in computed(text, "f32", outside).view(np.uint32)]
+
+    signed = [v % 2**32 for v in (MOST - 1, -MOST, 0, -7, MOST - 1)]
+    assert whole("s32", "%r21") == signed
+    assert whole("u32", "%r21") == [3_000_000_000, 0, 0, 0, 2**32 - 1]
+    exact = [v % 2**64 for v in (3_000_000_000, -3_000_000_000, 2**63, -7, 5_000_000_000)]
+    low, high = "mov.b64 {%r21, _}, %rd21;", "mov.b64 {_, %r21}, %rd21;"
+    assert whole("s64", "%rd21", low) == [v % 2**32 for v in exact]
+    assert whole("s64", "%rd21", high) == [v >> 32 for v in exact]
+
+
 def test_words_are_the_halves_of_a_long_one():
     numbers = [0x123456789ABCDEF0, 1]
     text = "mov.b64 {%r20, %r21}, $0;\nmov.b64 $r, {%r21, %r20};"
@@ -124,6 +147,15 @@ def test_words_are_the_halves_of_a_long_one():
 def test_what_is_unknown_is_told():
     with pytest.raises(PtxError, match=r"must be known, but got 'popc.b32 %r2, %r1'"):
         run("popc.b32 %r2, %r1;")
+    for one in (
+        "add.sat.f32 %f2, %f1, %f1;",
+        "add.cc.u32 %r2, %r1, %r1;",
+        "cvt.rz.f32.f64 %f2, %fd1;",
+    ):
+        with pytest.raises(PtxError, match="an instruction must be known"):
+            run(one)
+    with pytest.raises(PtxError, match="an access must be known"):
+        run("ld.global.nc.u64 %rd20, [%rd1];")
     with pytest.raises(PtxError, match="a barrier must be known"):
         run("bar.red.popc.u32 %r2, 0, %p1;")
 
@@ -157,6 +189,43 @@ DONE:
     assert list(counts) == [1000 if n % 2 else n for n in range(THREADS)]
 
 
+def test_threads_meet_in_a_loop_that_begins_behind_its_first_line():
+    """A loop within a loop, which is entered at START; a way through it stands before that."""
+    counts = np.zeros(THREADS, np.int64)
+    run(
+        """
+    mov.u32 %r3, 0;
+    mov.u32 %r4, 0;
+    and.b32 %r2, %r1, 1;
+    setp.eq.u32 %p1, %r2, 1;
+OUTER:
+    mov.u32 %r5, 0;
+    bra START;
+LAST_OF_ODD:
+    add.u32 %r3, %r3, 100;
+    bra MEET;
+START:
+    @%p1 bra ODD;
+    bra MEET;
+ODD:
+    add.u32 %r3, %r3, 1;
+    bra LAST_OF_ODD;
+MEET:
+    bar.sync 0;
+    add.u32 %r5, %r5, 1;
+    setp.lt.u32 %p2, %r5, 2;
+    @%p2 bra START;
+    add.u32 %r4, %r4, 1;
+    setp.lt.u32 %p2, %r4, 3;
+    @%p2 bra OUTER;
+    cvt.u64.u32 %rd20, %r3;
+    st.global.u64 [%rd1], %rd20;
+""",
+        counts,
+    )
+    assert list(counts) == [606 if n % 2 else 0 for n in range(THREADS)]
+
+
 def test_a_product_of_tensor_cores_is_the_one_that_triton_means():
     """Triton cuts a product into a warp's parts by a layout that we did not write."""
     triton = pytest.importorskip("triton")
@@ -186,9 +255,7 @@ def test_a_product_of_tensor_cores_is_the_one_that_triton_means():
         operand.view(np.uint32)[...] &= 0xFFFFE000
     result, device = np.zeros((32, 16), np.float32), Device()
     arrays = {"left": left, "right": right, "result": result}
-    for name, array in arrays.items():
-        device.hold(array, name)
-    addresses = [array.ctypes.data for array in arrays.values()] + [0, 0]
+    addresses = [device.hold(array, name) for name, array in arrays.items()] + [0, 0]
     given = struct.pack("5q", *addresses)[: program.parameters[""]]
     launch(device, program, given, (1, 1, 1), 64, made.metadata.shared)
     np.testing.assert_allclose(result, left.astype(float) @ right, atol=1e-5)
