@@ -378,7 +378,7 @@ def _hear_torch_out() -> None:
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Please use the new API settings", UserWarning)
-        _ = torch.backends.cudnn.allow_tf32
+        torch.backends.cudnn.allow_tf32 = False  # to read it may be refused
 
 
 class _RoundedProduct(torch.autograd.Function):

@@ -181,6 +181,19 @@ def test_allow_tf32_is_set_and_unset():
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
+def test_allow_tf32_holds_whatever_was_set_by_the_other_names():
+    """Torch refuses to read its setting where these make two of it, but not to set it."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    base._hear_torch_out.cache_clear()
+    try:
+        torch.backends.cudnn.conv.fp32_precision = "ieee"
+        torch.backends.cudnn.rnn.fp32_precision = "tf32"
+        engine.allow_tf32("float32")
+        assert torch.backends.cudnn.allow_tf32 is False
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def test_operands_in_bfloat16_give_float32():
     """On a device without numbers: torch refuses such a product on a CPU."""
     a, b, out = (
