@@ -123,7 +123,8 @@ def _run_one(
         name: value.clone(memory_format=torch.contiguous_format)
         for name, value in to_torch(layer, parameters).items()
     }
-    output, final = torch.func.functional_call(module, weights, (inputs, carried))
-    # Else the module, which is kept, would keep them too, and all that they were made of.
-    module._flat_weights = [None] * len(weights)  # type: ignore[assignment]
+    try:
+        output, final = torch.func.functional_call(module, weights, (inputs, carried))
+    finally:  # else the module, which is kept, would keep them too, and all they were made of
+        module._flat_weights = [None] * len(weights)  # type: ignore[assignment]
     return output, final if isinstance(final, tuple) else (final,)

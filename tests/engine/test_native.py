@@ -68,6 +68,19 @@ def test_nothing_of_a_call_outlives_its_tape(name):
     assert all(reference.expired() for reference in held)
 
 
+def test_nothing_of_a_call_that_fails_is_kept():
+    """As one for which memory was short, whose pack is tried again in halves."""
+    given, engine = case("lstm", hidden=4).to("float32"), get("native")
+    wrong = tuple(value[..., :-1] for value in given.state)
+    with pytest.raises(RuntimeError, match="hidden"):
+        engine.forward(given.layer, given.parameters, given.inputs, wrong)
+    held = [StorageWeakRef(value.untyped_storage()) for value in given.parameters.values()]
+    module = native.module_for(given.layer, given.parameters["W"].shape[1])
+    assert not any(isinstance(value, torch.Tensor) for value in module._flat_weights)
+    del given
+    assert all(reference.expired() for reference in held)
+
+
 @pytest.mark.parametrize(
     ("name", "device", "precision", "refusal"),
     [
