@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import cells
@@ -13,7 +14,7 @@ from harness.settings import Budget, Settings
 from harness.study import Choices, Study
 from harness.study.fields import default_of
 from harness.training import runtime
-from harness.training.execution import resolve_device
+from harness.training.execution import passed_over, resolve_device
 from harness.training.pack import Pack
 from harness.training.plan import Plan, Run
 
@@ -21,7 +22,7 @@ from harness.training.plan import Plan, Run
 def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
     """Returns every arm's settings by its key, and notes on what is done otherwise than asked for.
 
-    Such are engines that were passed over, and evaluations for which there are no updates.
+    Such are engines and a GPU that were passed over, and evaluations without updates left.
     ``engine: auto`` is resolved once for all arms of a device and a precision; see
     :func:`harness.engine.resolve_each`.
 
@@ -32,7 +33,8 @@ def resolve(study: Study) -> tuple[dict[str, Settings], list[str]]:
         cells.load_file(path)
     open_arms = [arm for arm in study.arms if arm.settings.engine == "auto"]
     settings = {arm.key: arm.settings for arm in study.arms}
-    notes = _of_evaluations(study)
+    devices = dict.fromkeys(arm.settings.device for arm in study.arms)
+    notes = [*_of_evaluations(study), *chain.from_iterable(map(passed_over, devices))]
     for device, precision in {(arm.settings.device, arm.settings.precision) for arm in open_arms}:
         alike = [
             a for a in open_arms if (a.settings.device, a.settings.precision) == (device, precision)

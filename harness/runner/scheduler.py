@@ -65,7 +65,7 @@ class Scheduler:
         page: The study's page while it is trained.
         notes: What the study remembers from launch to launch, as stored.
         executor: Where packs train; in this process, until a launch says otherwise.
-        resolve_notes: What was passed over when engines were resolved.
+        resolve_notes: What is done otherwise than asked for, as engines that were passed over.
         train_seconds: Wall seconds of training so far, without what the stores took.
         has_recorded: Whether anything was recorded, so that the page shows no report.
         first_update_time: When the first update of this process had ended, in Unix seconds; None

@@ -431,13 +431,3 @@ def test_the_way_is_shown_where_it_is_long(tmp_path, monkeypatch):
         monkeypatch.setattr(check, "QUIET_SECONDS", seconds)
         assert ("trying wide, 2 of 2" in output_of(path, tmp_path)) == is_shown
     assert "trying wide" in output_of(path, tmp_path, terminal=True)
-
-
-def test_evaluations_without_updates_are_told_where_they_were_asked_for(tmp_path):
-    path = small_study.write(tmp_path, updates=8)
-    assert resolve(study.load(path))[1] == []
-    (note,) = resolve(study.load(path, ("fix.evaluations=40",)))[1]
-    assert note == (
-        "fix.evaluations: at most one is made an update, but got evaluations=40 and updates=8; "
-        "8 are made. Write evaluations: 8."
-    )
