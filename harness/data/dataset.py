@@ -4,7 +4,6 @@ import difflib
 import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -20,7 +19,7 @@ from harness.data.line_windows import (
 from harness.data.numbering import Units, positions
 from harness.data.reading import tokens_of
 from harness.data.standard import STANDARD
-from harness.data.text import Text, of_bytes, stamps
+from harness.data.text import Text, expanded, of_bytes, stamps
 from harness.data.tokens import UNKNOWN, Vocabulary
 from harness.data.windows import (
     Windows,
@@ -179,7 +178,7 @@ def _key(settings: Settings) -> tuple[object, ...] | None:
     """Returns what datasets agree in that are equal; None where a file cannot be told."""
     reading = tuple(getattr(settings, name) for name in _READING)
     named = [settings.path] if settings.paths is None else list(vars(settings.paths).values())
-    files = [Path(path).expanduser().absolute() for path in named if path is not None]
+    files = [expanded(path).absolute() for path in named if path is not None]
     if not files:
         is_brought = settings.corpus in STANDARD or corpora.BY_NAME[settings.corpus].takes_path
         return None if is_brought else reading

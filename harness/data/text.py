@@ -55,6 +55,13 @@ class Text:
             yield piece
 
 
+def expanded(path: str) -> Path:
+    """Returns a path whose ``~`` is a home; nobody's home is a name like any other."""
+    with contextlib.suppress(RuntimeError):
+        return Path(path).expanduser()
+    return Path(path)
+
+
 def stamps(files: Iterable[Path]) -> tuple[tuple[int, int, int], ...] | None:
     """Returns what tells files from those of another time; None where one cannot be read.
 
@@ -237,7 +244,7 @@ class File:
 
     def place(self) -> Path:
         """Returns where it lies; raises a DataError where there is none."""
-        path = Path(self.path).expanduser()
+        path = expanded(self.path)
         try:
             found = path.stat()
         except FileNotFoundError as error:

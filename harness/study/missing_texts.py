@@ -10,7 +10,7 @@ from pathlib import Path as FilePath
 
 from harness.data import corpora, sources
 from harness.data.errors import DataError
-from harness.data.text import File
+from harness.data.text import File, expanded
 from harness.study.arms import ArmDraft
 from harness.study.document import Path, Problem
 from harness.study.parse import Parsed
@@ -50,7 +50,7 @@ def _find(corpus: str, place: str, field: str) -> None:
     """
     if corpus != "mnist":
         File(place, field).place()
-    elif not FilePath(place).expanduser().is_dir():
+    elif not expanded(place).is_dir():
         from harness.data.sequences import idx  # it loads NumPy
 
         idx.read_pair(place, "train")

@@ -210,11 +210,19 @@ def test_bytes_that_are_not_utf8(tmp_path):
 
 
 @pytest.mark.parametrize("corpus", ["text", "lyrics-2019"])
-def test_a_path_to_nothing(tmp_path, corpus):
+@pytest.mark.parametrize("name", ["absent", "~nobody-has-this-name/absent"])
+def test_a_path_to_nothing(tmp_path, monkeypatch, corpus, name):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        DataError, match=r"path: must be a readable file, but got path='.*absent' \(No such file"
+        DataError, match=rf"path: must be a readable file, but got path='{name}' \(No such file"
     ):
-        load(corpus, tmp_path / "absent")
+        load(corpus, name)
+
+
+def test_a_home_is_that_of_whoever_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "own.txt").write_text("the time traveller " * 200)
+    assert len(load("text", "~/own.txt").splits["train"]) > 20
 
 
 def test_the_python_docs():

@@ -11,7 +11,7 @@ from harness.data.sequences import Sequences, forecasting
 from harness.data.sequences.levels import beyond_luck, guess_of_classes
 from harness.data.sequences.options import listed, options_of, switch, text
 from harness.data.sequences.sets import SequenceDataset, deciding, fingerprint, require_room
-from harness.data.text import stamps
+from harness.data.text import expanded, stamps
 from harness.settings import Settings
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _state(settings: Settings) -> object:
     """Returns what tells the files of now from those of another time."""
     if settings.path is None:
         return None
-    path = Path(settings.path).expanduser()
+    path = expanded(settings.path)
     return stamps(sorted(path.iterdir()) if path.is_dir() else [path])
 
 

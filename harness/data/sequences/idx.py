@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.data.errors import DataError
+from harness.data.text import expanded
 
 _GZIP = b"\x1f\x8b"
 _UNSIGNED_BYTES = 0x08
@@ -46,7 +47,7 @@ def read_pair(folder: str, part: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _find(folder: str, part: str, num_dimensions: int) -> Path:
     kind = _KINDS[num_dimensions]
-    stem = Path(folder).expanduser()
+    stem = expanded(folder)
     names = [f"{part}-{kind}{sign}idx{num_dimensions}-ubyte" for sign in "-."]
     for name in [*names, *(f"{name}.gz" for name in names)]:
         if (stem / name).is_file():
