@@ -1,7 +1,9 @@
 """What a recorder asks of torch.cuda, with stand-ins for the device."""
 
 import gc
+import inspect
 from contextlib import contextmanager
+from weakref import WeakSet
 
 import pytest
 import torch
@@ -94,6 +96,8 @@ def device(monkeypatch):
     for name, stand_in in named.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     monkeypatch.setattr(torch._C, "_cuda_endAllocateToPool", device.end, raising=False)
+    # Those of other tests may be in garbage that is not collected yet.
+    monkeypatch.setattr(CudaGraphRecorder, "_all", WeakSet())
     return device
 
 
@@ -183,3 +187,15 @@ def test_cuda_records_again_after_a_recording_that_failed():
             assert captured(step, x)[0].tolist() == [2.0, 2.0]
         assert len(notes) == num_notes, notes
         torch.cuda.empty_cache()
+
+
+def test_the_end_of_an_allocation_is_called_as_torch_calls_it():
+    """It is private; of a torch without it, nothing would be ended, and nothing be said."""
+    source = inspect.getsource(torch.cuda.use_mem_pool)
+    assert "_cuda_endAllocateToPool(device_index, pool.id)" in source
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_torch_deals_out_so_many_streams():
+    assert len({torch.cuda.Stream() for _ in range(2 * NUM_STREAMS)}) == NUM_STREAMS
