@@ -216,6 +216,23 @@ def test_a_connection_that_is_in_use_is_not_closed(new, monkeypatch, has_ended):
     assert closed == [own] * has_ended
 
 
+def test_a_second_interrupt_closes_the_store_too(new, monkeypatch):
+    """The first one ends the launch, and the second one comes while its runs are marked."""
+    own, closed = new(), []
+    train(own, KEYS[0])
+    own.drain()
+
+    def interrupted(begun):
+        raise KeyboardInterrupt
+
+    close = own._writer.close
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(own._writer, "end_killed", interrupted)
+        patch.setattr(own._writer, "close", lambda: closed.append(close()))
+        own.close()
+    assert closed == [None]
+
+
 def test_connections_are_closed_with_the_writer(new, store):
     """It fails where a release of MLflow keeps its connections elsewhere."""
     own = new()
