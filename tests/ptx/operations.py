@@ -76,6 +76,8 @@ def function(instruction: Instruction) -> tuple[Function, str, list[str]]:
         return _shift(name, bits(taken)), result, [taken, "u32"]
     if name == "bfe":
         return _extraction(taken), result, [taken, "u32", "u32"]
+    if name == "bfi":
+        return _insertion(taken), result, [taken, taken, "u32", "u32"]
     if name in ("mul", "mad") and words[0] in ("wide", "hi"):
         return _wide(name, words[0], taken)
     if name in ("min", "max") and "NaN" in words:
@@ -161,6 +163,18 @@ def _extraction(kind: str) -> Function:
         return np.where(count == 0, 0, (rest << surplus) >> surplus).astype(a.dtype)
 
     return extract
+
+
+def _insertion(kind: str) -> Function:
+    """Puts the lowest bits of a number into another one."""
+    shift = _shift("shl", bits(kind))
+
+    def insert(a: Values, b: Values, start: Values, count: Values) -> Values:
+        start, count, one = start & 255, count & 255, np.ones_like(a)
+        mask = shift(shift(one, count) - one, start)
+        return (shift(a, start) & mask) | (b & ~mask)
+
+    return insert
 
 
 def _wide(name: str, part: str, kind: str) -> tuple[Function, str, list[str]]:
