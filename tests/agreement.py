@@ -1,5 +1,6 @@
 """Layers with random arguments, and what an engine makes of them beside the definition."""
 
+import math
 import pathlib
 from dataclasses import dataclass, replace
 
@@ -130,10 +131,13 @@ def errors(ours, theirs):
         if got.shape != expected.shape or not got.isfinite().all():
             largest[name] = torch.inf
         else:
-            largest[name] = (
-                (got - expected).abs().max() / expected.abs().max().clamp(min=1e-300)
-            ).item()
+            largest[name] = (got - expected).abs().max().item() / _scale(expected)
     return largest
+
+
+def _scale(expected):
+    """The largest value of a tensor, which may be zero everywhere."""
+    return max(expected.abs().max().item(), 1e-300)
 
 
 LARGEST_ERRORS = {"float64": 1e-10, "float32": 2e-5, "tf32": 2e-3, "bf16": 1e-2}
@@ -150,9 +154,9 @@ def share_of_bounds(ours, theirs, precision):
     shares = [error / LARGEST_ERRORS[precision] for error in errors(ours, theirs).values()]
     if precision in MEAN_ERRORS:
         for name, expected in theirs.items():
-            mean = (ours[name] - expected).abs().mean() / expected.abs().max().clamp(min=1e-300)
-            shares.append(mean.item() / MEAN_ERRORS[precision])
-    return max(shares)
+            mean = (ours[name] - expected).abs().mean().item() / _scale(expected)
+            shares.append(mean / MEAN_ERRORS[precision])
+    return max(math.inf if math.isnan(share) else share for share in shares)
 
 
 def differences(engine, given):
