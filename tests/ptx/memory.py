@@ -3,6 +3,8 @@
 Places are words of 4 bytes. Two accesses of one place, of which one writes, must have a barrier
 between them: a block's own where both threads are of one block, a cluster's else. What happened at
 a barrier is counted, so that the order in which the machine runs the threads does not matter.
+An order that follows from a block's barrier and a cluster's together, where a thread has arrived at
+the latter and not left it, is not known: then it tells of two that meet who do not.
 """
 
 from dataclasses import dataclass
