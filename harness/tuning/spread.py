@@ -31,10 +31,6 @@ taken together, which may make S smaller by a tenth, and a design of fewer setti
 spread. Where it was simulated S stayed above the truth (docs/decisions/search.md).
 """
 
-ROUNDING = 1e-9
-"""So near to a limit is at it: a surface between settings that were lost is not always quite 1, and
-the points of a lattice of which half were lost lie as far apart as those that are close."""
-
 
 def search_spread(
     arm: Sequence[TriedSetting],
@@ -184,7 +180,7 @@ def _surface(
     lost = np.zeros_like(nats)
     if shares.any():
         read = _read(_places(space, fields, ended), shares, new, is_smooth=False)
-        lost = np.where(read > 1.0 - ROUNDING, 1.0, np.maximum(read, 0.0))
+        lost = np.clip(read, 0.0, 1.0)
     seeds = [seed for each in ended for seed in each.seed_nats if math.isfinite(seed)]
     return _Surface(nats, lost, max(seeds))
 
@@ -247,7 +243,7 @@ def _merged(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Close is within half of what so many points lie apart on a lattice. A surface through two noisy
     means at almost one place would be as steep as a wall.
     """
-    close = (0.5 - ROUNDING) * len(at) ** (-1.0 / at.shape[1])
+    close = 0.5 * len(at) ** (-1.0 / at.shape[1])
     firsts = np.empty_like(at)  # of each group
     groups: list[list[int]] = []
     for i in np.argsort(values, kind="stable").tolist():
