@@ -141,6 +141,15 @@ STEEPER = Landscape("four times as steep", Valley(), _steep(4.0))
 CLIFF = Landscape("cliff", Valley(at=1.0, cliff=0.6), Valley(at=1.0, cliff=0.6))
 CLIFFS = Landscape("cliffs apart", Valley(at=1.0, cliff=0.6), Valley(at=0.8, cliff=0.4))
 FADING = Landscape("fading cliff", *[Valley(at=1.0, cliff=0.6, fade=0.15)] * 2)
+WORSE_BEFORE_CLIFF = tuple(
+    Landscape(
+        f"{percent} % worse before a cliff",
+        Valley(at=1.0, cliff=0.6),
+        Valley(at=1.0, cliff=0.6, higher=math.log1p(percent / 100)),
+        math.log1p(percent / 100),
+    )
+    for percent in (10, 28)
+)
 IRRELEVANT = Landscape("irrelevant field", Valley(), Valley(at=0.3), num_fields=2)
 TWO_FIELDS = Landscape(
     "two fields", Valley(bias=0.02), Valley(at=0.3, bias=0.03, tilt=0.2), num_fields=2

@@ -33,6 +33,7 @@ from landscapes import (
     STEEP,
     STEEPER,
     TWO_FIELDS,
+    WORSE_BEFORE_CLIFF,
     WORSE_ERRORS,
 )
 from scipy import stats
@@ -120,6 +121,9 @@ def _planted() -> Iterator[Setting]:
                 power = POWERS.get((landscape.name, noise, search), 0.0)
                 yield Setting(landscape, noise, search, power=power)
         yield Setting(landscape, 0.02, FINALISTS, is_shared=False)
+    for landscape in WORSE_BEFORE_CLIFF:
+        for noise in (0.005, 0.02):
+            yield Setting(landscape, noise, FINALISTS)
 
 
 SETTINGS = tuple(_settings())

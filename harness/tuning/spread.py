@@ -31,6 +31,9 @@ taken together, which may make S smaller by a tenth, and a design of fewer setti
 spread. Where it was simulated S stayed above the truth (docs/decisions/search.md).
 """
 
+ROUNDING = 1e-9
+"""Points of a lattice of which half were lost lie just so far apart as is close, but for this."""
+
 
 def search_spread(
     arm: Sequence[TriedSetting],
@@ -157,7 +160,8 @@ def _search(
         seen = (num_seeds * seen + finalist_seeds * again) / (num_seeds + finalist_seeds)
         seen[is_out] = np.inf
     chosen = np.argmin(seen, axis=1)[:, None]
-    lowest = surface.nats[surface.lost < 1.0].min()
+    # Also where all seeds are lost: whether that share is quite 1 hangs on the last digits of sums.
+    lowest = surface.nats.min()
     missed = np.take_along_axis(surface.nats, chosen, axis=1)[:, 0] - lowest
     return np.take_along_axis(seen, chosen, axis=1)[:, 0], missed
 
@@ -243,7 +247,7 @@ def _merged(at: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Close is within half of what so many points lie apart on a lattice. A surface through two noisy
     means at almost one place would be as steep as a wall.
     """
-    close = 0.5 * len(at) ** (-1.0 / at.shape[1])
+    close = (0.5 - ROUNDING) * len(at) ** (-1.0 / at.shape[1])
     firsts = np.empty_like(at)  # of each group
     groups: list[list[int]] = []
     for i in np.argsort(values, kind="stable").tolist():

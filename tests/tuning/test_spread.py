@@ -119,6 +119,20 @@ def test_a_cliff_that_may_lie_anywhere_between_two_points_counts():
     assert 0.3 * fall < spread_of(tried, tried) < 1.5 * fall
 
 
+@pytest.mark.parametrize("num_points", [8, 16])
+def test_it_hangs_on_no_last_digit_where_many_settings_are_lost(num_points):
+    def end(values):
+        return math.inf if values["learning_rate"] > 0.02 else valley(values, 0.02)
+
+    found = []
+    for factor in (1.0, 1.0 + 1e-13, 1.0 - 1e-13, 1.0 + 3e-13):
+        points = design.points(SPACE, (1, "design", ""), num_points)
+        moved = [{"learning_rate": values["learning_rate"] * factor} for values in points]
+        whole = searched(lambda values: valley(values, 0.02), moved)
+        found.append(spread_of(searched(end, moved), whole, noise=0.01))
+    assert found == pytest.approx([found[0]] * len(found), rel=1e-6)
+
+
 def test_a_setting_that_loses_some_of_its_seeds_may_have_lost_none():
     points = design.points(SPACE, (0, "design", ""), 8)
     tried = searched(lambda values: valley(values, 0.03), points, num_seeds=3)
