@@ -21,6 +21,7 @@ LISTED_REASONS = (
     "the lyrics are not on this machine (HARNESS_DATA)",
     "the corpus is not on this machine (HARNESS_DATA)",
     "no CUDA device",
+    "no second CUDA device",
     "Triton is for Linux alone",
     "subnormal numbers cost nothing here",
     "no Chromium",
