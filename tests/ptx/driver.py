@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from ptx.counts import Counts
-from ptx.machine import Device, launch
-from ptx.memory import Fault
+from ptx.machine import launch
+from ptx.memory import Device, Fault
 from ptx.program import programs
 
 MAX_DYNAMIC_SHARED_SIZE_BYTES, NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 8, 14

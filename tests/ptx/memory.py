@@ -7,12 +7,14 @@ An order that follows from a block's barrier and a cluster's together, where a t
 the latter and not left it, is not known: then it tells of two that meet who do not.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 WORD = 4
 NOBODY, SEVERAL = -1, -2
+OF_TENSOR = 1 << 40
+"""How far apart two tensors are."""
 
 
 class Fault(Exception):
@@ -158,3 +160,26 @@ class Region:
             f"{self.name}, word {places[first]}: a barrier must lie between threads that meet, but "
             f"thread {now.thread[first]} {what} what {told} {did}."
         )
+
+
+@dataclass
+class Device:
+    """The memory that kernels are given.
+
+    Attributes:
+        regions: Address -> what lies there.
+    """
+
+    regions: dict[int, Region] = field(default_factory=dict)
+
+    def hold(self, array: np.ndarray, name: str) -> int:
+        """Takes a contiguous array whose numbers have 4 or 8 bytes, and returns its address.
+
+        No two arrays lie near one another, so that what is beyond one is nobody's; the address is
+        a multiple of what the array's own is, up to 256.
+        """
+        assert array.flags.c_contiguous
+        words = array.reshape(-1).view(np.uint32)
+        address = (1 + len(self.regions)) * OF_TENSOR + array.ctypes.data % 256
+        self.regions[address] = Region(words, name, address)
+        return address

@@ -2,7 +2,8 @@
 
 import struct
 
-from ptx.machine import Device, launch
+from ptx.machine import launch
+from ptx.memory import Device
 from ptx.program import programs
 
 THREADS = 64

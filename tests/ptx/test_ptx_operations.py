@@ -5,7 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from ptx.machine import Device, launch
+from ptx.machine import launch
+from ptx.memory import Device
 from ptx.program import PtxError, programs
 from ptx.small_kernels import THREADS, run
 

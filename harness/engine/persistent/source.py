@@ -37,17 +37,17 @@ class _Writer:
         yield f"DEVICE void {self.at.name}_block(const Block& block, const Arguments& a) {{"
         yield from self._memory()
         yield from self._start()
-        first, end, step, more = (
-            ("int(a.steps) - 1", "t >= 0", "t--", "t > 0")
+        first, end, step = (
+            ("int(a.steps) - 1", "t >= 0", "t--")
             if self.at.is_backward
-            else ("0", "t < int(a.steps)", "t++", "t + 1 < int(a.steps)")
+            else ("0", "t < int(a.steps)", "t++")
         )
         if self.at.reads_x:
             yield "  long long token[PER];"
             yield from self._each([f"token[p] = token_at(block, a, e, {first});"], "  ")
         yield from self._fetch(*self._after(first), "  ")
         yield f"  for (int t = {first}; {end}; {step}) {{"
-        yield from self._step(more)
+        yield from self._step()
         yield "  }"
         yield from self._end()
         yield "}"
@@ -132,7 +132,8 @@ class _Writer:
             return time, f"{time} - 1", f"{time} > 0"
         return time, f"{time} + 1", f"{time} + 1 < int(a.steps)"
 
-    def _step(self, more: str) -> Iterator[str]:
+    def _step(self) -> Iterator[str]:
+        _, then, more = self._after("t")
         last = max((k for k, s in enumerate(self.at.steps) if isinstance(s, Piece)), default=-1)
         group: list[Product] = []
         for k, step in enumerate(self.at.steps):
@@ -147,9 +148,7 @@ class _Writer:
                 yield from self._arrive()
             if k == last and self.at.fetched:
                 yield f"    if ({more}) {{"
-                yield from self._fetch(
-                    *self._after("t - 1" if self.at.is_backward else "t + 1"), "      "
-                )
+                yield from self._fetch(*self._after(then), "      ")
                 yield "    }"
         yield from self._store_late()
         yield from self._each(

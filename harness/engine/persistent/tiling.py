@@ -154,7 +154,7 @@ class Tiling:
     hidden_size: int
     num_blocks: int
     num_threads: int = THREADS
-    num_held: int = 128
+    num_held: int = WARP.most_held
 
     @property
     def num_units(self) -> int:
