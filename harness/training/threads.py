@@ -1,17 +1,18 @@
 """Threads that train, and their end: nobody waits long for one that does not come back."""
 
 import sys
+import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
 
 from harness.engine import ending
 
 END_SECONDS = 2.0
 """So long an end waits for updates that are under way."""
 
-_left: set[Future[Any]] = set()
+_left: set[threading.Thread] = set()
 
 
 class Threads(ThreadPoolExecutor):
@@ -19,23 +20,27 @@ class Threads(ThreadPoolExecutor):
 
     def __init__(self, count: int, initializer: Callable[..., object], *arguments: object):
         """Takes how many, and what each begins with."""
-        super().__init__(count, "shard", initializer=initializer, initargs=arguments)
-        self._given: set[Future[Any]] = set()
+        self._begun = begun = set[threading.Thread]()
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Gives work to a thread."""
-        future = super().submit(function, *args, **kwargs)
-        self._given.add(future)
-        future.add_done_callback(self._given.discard)
-        return future
+        def begin() -> None:  # each adds itself: a signal may end the call that starts it
+            begun.add(threading.current_thread())
+            initializer(*arguments)
+
+        super().__init__(count, "shard", initializer=begin)
 
     def end(self) -> None:
-        """Ends the threads; one that works on for END_SECONDS is left, and keeps its processor."""
+        """Ends the threads; one that works on for END_SECONDS is left, and keeps its processor.
+
+        One that begins meanwhile finds no work.
+        """
         self.shutdown(wait=False, cancel_futures=True)
-        working = wait(list(self._given), END_SECONDS).not_done
-        _left.update(working)
-        if not working:
-            self.shutdown(wait=True)
+        begun = list(self._begun)
+        _left.update(begun)  # before they are waited for, which a signal may end
+        latest = time.monotonic() + END_SECONDS
+        for thread in begun:
+            thread.join(max(0.0, latest - time.monotonic()))
+            if not thread.is_alive():
+                _left.discard(thread)
 
 
 def leave(exit_code: int) -> None:
@@ -43,7 +48,7 @@ def leave(exit_code: int) -> None:
 
     All that must be written is written by then; the standard streams are flushed here.
     """
-    if all(future.done() for future in _left):
+    if not any(thread.is_alive() for thread in list(_left)):
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a reader may have gone, or the stream be closed

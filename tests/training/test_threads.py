@@ -1,0 +1,84 @@
+"""An end that waits for no thread which does not come back, wherever a signal struck before."""
+
+import linecache
+import sys
+import threading
+from concurrent.futures import thread
+from itertools import count
+
+import pytest
+
+from harness.engine import ending
+from harness.training import threads
+from harness.training.threads import Threads
+
+FILES = (threads.__file__, thread.__file__)
+
+
+class Interrupter:
+    """Raises KeyboardInterrupt at one line of what gives work to a thread, as a signal may.
+
+    None acts between a ``with`` and what it takes or gives back.
+    """
+
+    def __init__(self, line: int):
+        self.lines_left = line
+        self.has_struck = False
+
+    def __call__(self, frame, event, argument):
+        if frame.f_code.co_filename not in FILES:
+            return None
+        line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+        if event == "line" and not line.lstrip().startswith("with "):
+            self.lines_left -= 1
+            if self.lines_left < 0 and not self.has_struck:
+                self.has_struck = True
+                raise KeyboardInterrupt
+        return self
+
+
+@pytest.fixture
+def left(monkeypatch):
+    """Has a command's end note its exit code and go on."""
+    codes = []
+    monkeypatch.setattr(ending, "end_at_once", codes.append)
+    monkeypatch.setattr(threads, "END_SECONDS", 0.05)
+    return codes
+
+
+def work(begun, released):
+    begun.set()
+    released.wait()
+
+
+@pytest.mark.parametrize("has_worked", [False, True], ids=["new threads", "threads at rest"])
+def test_wherever_work_is_interrupted_on_its_way_to_a_thread_the_end_is_soon(left, has_worked):
+    num_begun = 0
+    for line in count():
+        begun, released = threading.Event(), threading.Event()
+        pool = Threads(1, int)
+        if has_worked:
+            pool.submit(int).result()
+        interrupter = Interrupter(line)
+        sys.settrace(interrupter)
+        try:
+            pool.submit(work, begun, released)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            sys.settrace(None)
+        has_begun = begun.wait(0.05)
+        num_begun += has_begun
+        watchdog = threading.Timer(5, released.set)
+        watchdog.start()
+        left.clear()
+        pool.end()
+        is_soon = not released.is_set()
+        threads.leave(130)
+        watchdog.cancel()
+        released.set()
+        assert is_soon, f"line {line}"
+        assert left == [130] or not has_begun, f"line {line}"
+        if not interrupter.has_struck:
+            break
+    assert num_begun > 1 and line > 5
