@@ -12,7 +12,7 @@ import gpu_check  # noqa: E402
 import gpu_kernels  # noqa: E402
 import gpu_parts  # noqa: E402
 from gpu_check import borne, problems, summary  # noqa: E402
-from gpu_kernels import Kernel  # noqa: E402
+from gpu_kernels import Job, Kernel  # noqa: E402
 
 import cells  # noqa: E402
 from cells.registry import shipped_names  # noqa: E402
@@ -152,5 +152,21 @@ def test_each_architecture_has_machine_code_of_its_own(monkeypatch):
 
     monkeypatch.setattr(optimizer_step, "KINDS", ("sgd",))
     for architecture in (90, 80):
-        gpu_kernels.optimizer_kernels(architecture)
+        assert problems(gpu_kernels.optimizer_kernels(architecture)) == []
         assert gpu_kernels._compiled()[-1].metadata.target.arch == architecture
+
+
+@pytest.mark.parametrize("default", ["0", "1"])
+def test_products_and_sums_are_fused_whatever_triton_does_by_default(monkeypatch, caches, default):
+    """Triton 3.9 has another default than the next version, and says so where nobody chooses."""
+    from harness.engine.gpu import optimizer_step
+
+    monkeypatch.setattr(optimizer_step, "KINDS", ("sgd",))
+    monkeypatch.setenv("TRITON_DEFAULT_FP_FUSION", default)
+    job = Job("indrnn", cells.find("indrnn"), 7, "float32", 80)
+    for compiled in (
+        lambda: gpu_kernels.optimizer_kernels(80),
+        lambda: gpu_kernels.compile_job(job),
+    ):
+        assert problems(compiled()) == []
+        assert all(kernel.metadata.enable_fp_fusion for kernel in gpu_kernels._compiled())
