@@ -12,14 +12,31 @@ from harness.training.plan import PlanError
 
 
 def missing_gpu() -> str | None:
-    """Returns why torch can use no GPU here, None where it can."""
+    """Returns why torch can use no GPU here, None where it can.
+
+    Raises:
+        PlanError: There is one, and it answers its first calls with an error. It may work again,
+            so that no other device takes its place.
+    """
     if not torch.cuda.is_available():
         built = torch.version.cuda
         if built is None:
             return "it is built without CUDA"
         return f"it needs a GPU and a driver for CUDA {built}"
+    try:
+        return _missing_code()
+    except (RuntimeError, torch.cuda.DeferredCudaCallError) as error:
+        cause = next(iter(str(error).splitlines()), type(error).__name__)
+        raise PlanError(
+            f"device: the GPU must answer, but got error={cause!r}. See what nvidia-smi says of "
+            "it, free it or start its driver anew, or use cpu."
+        ) from error
+
+
+def _missing_code() -> str | None:
     code, capability = torch.cuda.get_arch_list(), torch.cuda.get_device_capability()
     if any(_runs(each, capability) for each in code):
+        torch.cuda.mem_get_info()  # the first call that needs a context, which a busy GPU refuses
         return None
     number = ".".join(map(str, capability))
     name = torch.cuda.get_device_name()
@@ -43,7 +60,7 @@ def resolve_device(name: str) -> Literal["cpu", "cuda"]:
     """Returns cpu or cuda.
 
     Raises:
-        PlanError: CUDA is asked for and there is none.
+        PlanError: CUDA is asked for and there is none, or there is one that does not answer.
     """
     if name == "cpu":
         return "cpu"
@@ -57,7 +74,11 @@ def resolve_device(name: str) -> Literal["cpu", "cuda"]:
 
 
 def passed_over(name: str) -> list[str]:
-    """Returns a note where ``auto`` is a CPU on a machine with a GPU, else nothing."""
+    """Returns a note where ``auto`` is a CPU on a machine with a GPU, else nothing.
+
+    Raises:
+        PlanError: The GPU does not answer.
+    """
     if name != "auto" or not torch.cuda.is_available() or (why_not := missing_gpu()) is None:
         return []
     return [f"device: auto is cpu, since torch can use no GPU: {why_not}"]
@@ -82,6 +103,18 @@ def resolve_engine(settings: Settings, device: str) -> tuple[engine.Engine, list
             f"engine: must run the cell, but got engine={chosen.name!r}: {refusal}. Use auto."
         )
     return chosen, engine.notes(chosen, settings.precision)
+
+
+def check_layer(chosen: engine.Engine, layer: engine.Layer, device: torch.device) -> None:
+    """Raises where an engine that runs the cell does not run a layer of it on the device.
+
+    Raises:
+        engine.EngineError: It does not.
+    """
+    if (refusal := chosen.layer_refusal(layer, device)) is not None:
+        raise engine.EngineError(
+            f"engine: must run the layer, but got engine={chosen.name!r}: {refusal}. Use auto."
+        )
 
 
 def threads_of(settings: Settings) -> int:

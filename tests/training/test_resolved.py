@@ -10,7 +10,7 @@ from small_packs import plan_of
 from harness import engine
 from harness.data import DataError
 from harness.settings import Budget, SampleRequest
-from harness.training.execution import resolve_device
+from harness.training.execution import passed_over, resolve_device
 from harness.training.pack import Pack
 from harness.training.plan import PlanError
 from harness.training.resolved import evaluation_points
@@ -100,6 +100,7 @@ def test_a_gpu_that_torch_has_no_code_for_is_none(settings, monkeypatch, code, c
     monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: code)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *device: "NVIDIA X")
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (1000, 2000))
     assert resolve_device("auto") == device
     if device == "cuda":
         assert resolve_device("cuda") == "cuda"
@@ -111,6 +112,43 @@ def test_a_gpu_that_torch_has_no_code_for_is_none(settings, monkeypatch, code, c
     pack = Pack(plan_of(replace(settings, device="auto", engine="reference")))
     assert pack.notes == (f"device: auto is cpu, since torch can use no GPU: {why}",)
     pack.close()
+
+
+HINTS = "\nCUDA kernel errors might be asynchronously reported at some other API call."
+
+
+@pytest.mark.parametrize("failing", ["get_device_capability", "mem_get_info"])
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (RuntimeError(f"CUDA error: device is busy or unavailable{HINTS}"),
+         "CUDA error: device is busy or unavailable"),
+        (torch.OutOfMemoryError(f"CUDA error: out of memory{HINTS}"), "CUDA error: out of memory"),
+        (torch.cuda.DeferredCudaCallError(f"CUDA call failed lazily{HINTS}"),
+         "CUDA call failed lazily"),
+        (RuntimeError(), "RuntimeError"),
+    ],
+)  # fmt: skip
+def test_a_gpu_that_answers_with_an_error_is_told_in_a_line(monkeypatch, failing, error, cause):
+    """It may be held by another program for a while: ``auto`` does not go on without it."""
+
+    def fail():
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_arch_list", lambda: ["sm_90"])
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(torch.cuda, failing, fail)
+    rule = (
+        f"device: the GPU must answer, but got error={cause!r}. See what nvidia-smi says of it, "
+        "free it or start its driver anew, or use cpu."
+    )
+    for call in (resolve_device, passed_over):
+        with pytest.raises(PlanError, match=f"^{re.escape(rule)}$"):
+            call("auto")
+    with pytest.raises(PlanError, match=re.escape(rule)):
+        resolve_device("cuda")
+    assert (resolve_device("cpu"), passed_over("cpu")) == ("cpu", [])
 
 
 def test_an_engine_that_does_not_run_the_cell(settings):
