@@ -272,9 +272,7 @@ def loop_forms(options: Options) -> list[str]:
 def trained(settings: Settings, cell: type[Cell], name: str, pack: int, place: Place) -> Candidate:
     """Returns a pack of the cell as the engine trains it."""
     default, _ = engine.resolve([cell], place.device, place.precision)
-    # A tool may put an engine first that no study can name.
-    asked = "auto" if name == default else name
-    by_engine = replace(of_cell(settings, cell), engine=asked)  # type: ignore[arg-type]
+    by_engine = replace(of_cell(settings, cell), engine=name)  # type: ignore[arg-type]
     runs = tuple(Run(f"run{index}", (index,), by_engine) for index in range(pack))
     plan = Plan(runs, objective="train/perplexity", cell_files=place.cell_files)
     return Candidate("engine", name, cell, pack, lambda: Trained(plan), is_default=name == default)

@@ -20,6 +20,7 @@ from harness.engine.beside import side_by_side
 from harness.engine.cpu.cpu import Cpu
 from harness.engine.gpu.gpu import Gpu
 from harness.engine.native import Native
+from harness.engine.persistent.persistent import Persistent
 from harness.engine.reference import Reference, lookup, lookup_gradient
 from harness.engine.scan.scan import Scan, ScanLog
 
@@ -42,8 +43,13 @@ __all__ = [
     "resolve_each",
 ]
 
-ENGINES: tuple[Engine, ...] = (Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog())
-"""Fastest first; by rule, not by timing, so that a study resolves alike everywhere."""
+ENGINES: tuple[Engine, ...] = (
+    Cpu(), Scan(), Gpu(), Native(), Reference(), ScanLog(), Persistent()
+)  # fmt: skip
+"""Fastest first; by rule, not by timing, so that a study resolves alike everywhere.
+
+Those behind the reference are taken by their names alone.
+"""
 
 
 class EngineError(ValueError):

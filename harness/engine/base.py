@@ -88,6 +88,13 @@ class Engine(Protocol):
         """
         ...
 
+    def layer_refusal(self, layer: Layer, device: torch.device) -> str | None:
+        """Returns why this engine does not run a layer on this very device, or None where it does.
+
+        It runs the layer's cell; its size may be too large.
+        """
+        ...
+
     def note(self, precision: str) -> str | None:
         """Returns what makes this engine slower here than it could be, or None."""
         ...
@@ -174,6 +181,10 @@ class ByAutograd:
 
     general_device: str | None = None
     has_kernels = False
+
+    def layer_refusal(self, layer: Layer, device: torch.device) -> str | None:
+        """See :class:`Engine`."""
+        return None
 
     def note(self, precision: str) -> str | None:
         """See :class:`Engine`."""

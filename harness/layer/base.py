@@ -141,7 +141,7 @@ class CellModule(nn.Module):
             like: Of a state (B, H); gives size, dtype and device.
         """
         cell = dropouts.cell_for(self.cell, self.settings, self.training)
-        layer, device = dataclasses.replace(self.layer, cell=cell), like.device.type
+        layer, device = dataclasses.replace(self.layer, cell=cell), like.device
         parameters = dropouts.with_weight_dropout(
             cell, self.weights(suffix, like.dtype), self.rate("weight_dropout")
         )
@@ -158,7 +158,7 @@ class CellModule(nn.Module):
             if torch.compiler.is_exporting():
                 return loops.run(used, parameters, piece.values, state, factors)
             refuse_transforms(self.engine, (piece.values, *state, *parameters.values()))
-            engine = engine_for(self.engine, used.cell, device, layer.precision)
+            engine = engine_for(self.engine, used, device)
             return run(engine, used, parameters, piece.values, state, factors)
 
         return of_piece

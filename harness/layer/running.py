@@ -9,13 +9,13 @@ import functools
 import inspect
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from cells.base import Cell
 from harness import engine as engines
 from harness.engine import Engine, EngineError, Layer, Parameters, State
 
@@ -23,27 +23,29 @@ DEFINITION = "reference"
 """The engine that autograd differentiates by itself, as often as is wanted."""
 
 
-def engine_for(name: str, cell: type[Cell], device: str, precision: str) -> Engine:
-    """Returns the engine of that name, ``auto``: the fastest that runs the cell there.
+def engine_for(name: str, layer: Layer, device: torch.device) -> Engine:
+    """Returns the engine of that name, ``auto``: the fastest that runs the layer there.
 
     Where an engine is passed over that is meant to run every cell, a warning says why, once.
 
     Raises:
-        EngineError: There is none of that name, or it does not run the cell there.
+        EngineError: There is none of that name, or it does not run the layer there.
     """
-    return _engine_for(name, cell, device, precision)  # type: ignore[arg-type]  # classes have a hash
+    return _engine_for(name, replace(layer, threads=1), device)
 
 
 @functools.lru_cache(maxsize=256)
-def _engine_for(name: str, cell: type[Cell], device: str, precision: str) -> Engine:
+def _engine_for(name: str, layer: Layer, device: torch.device) -> Engine:
+    cell, precision = layer.cell, layer.precision
     if name == "auto":
-        chosen, notes = engines.resolve([cell], device, precision)
+        chosen, notes = engines.resolve([cell], device.type, precision)
         for note in notes:
             text = f"{cell.name}: {note}. It runs on {chosen}."
             warnings.warn(text, stacklevel=_level_of_caller())
         return engines.get(chosen)
     engine = engines.get(name)
-    if (refusal := engine.refusal(cell, device, precision)) is not None:
+    refusal = engine.refusal(cell, device.type, precision) or engine.layer_refusal(layer, device)
+    if refusal is not None:
         raise EngineError(
             f"engine: must run {cell.name} on {device} in {precision}, but got engine={name!r}: "
             f"{refusal}. Leave it out, and the fastest that can is taken."

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from harness.engine import (
     Engine,
+    Layer,
     Parameters,
     State,
     initial_state,
@@ -61,6 +62,11 @@ class Model:
         return Model(
             self.arch, self.engine, self.threads, regularization_of(self.arch.cell, settings)
         )
+
+    @property
+    def layer(self) -> Layer:
+        """What each layer is to the engine."""
+        return self._layer
 
     def on_threads(self, threads: int) -> "Model":
         """Returns the model with calls that may use so many threads."""

@@ -14,6 +14,7 @@ from harness.tasks.objective import loss_of, split_of
 from harness.tasks.registry import task_of
 from harness.tasks.task import Task
 from harness.training.execution import (
+    check_layer,
     passed_over,
     resolve_device,
     resolve_engine,
@@ -71,6 +72,8 @@ def resolve(plan: Plan) -> ResolvedPlan:
     key = _objective_key(plan, task)
     task.check(plan.samples)
     arch = architecture(settings, task.num_inputs, task.num_outputs, task.reads_tokens)
+    model = Model(arch, engine)
+    check_layer(engine, model.for_runs([run.settings for run in plan.runs]).layer, device)
     num_updates = settings.budget.num_updates(
         updates_per_epoch=task.updates_per_epoch, tokens_per_update=task.targets_per_update
     )
@@ -80,7 +83,7 @@ def resolve(plan: Plan) -> ResolvedPlan:
         engine=engine,
         notes=(*passed_over(settings.device), *notes),
         task=task,
-        model=Model(arch, engine),
+        model=model,
         num_updates=num_updates,
         points=evaluation_points(settings, num_updates, task.updates_per_epoch),
         objective_key=key,

@@ -152,7 +152,7 @@ def test_an_engine_is_found_by_name():
         engine.EngineError,
         match=re.escape(
             "engine: must be one of cpu, scan, gpu, native, reference, scan-log, "
-            "but got engine='cu'."
+            "persistent, but got engine='cu'."
         ),
     ):
         engine.get("cu")

@@ -58,6 +58,10 @@ class Cpu:
             return str(error).splitlines()[0]
         return None
 
+    def layer_refusal(self, layer: Layer, device: torch.device) -> str | None:
+        """Returns None: a layer may have any size."""
+        return None
+
     def note(self, precision: str) -> str | None:
         """Returns what makes it slower here than it could be: roundings that are none of hardware.
 

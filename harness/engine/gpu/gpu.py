@@ -118,7 +118,7 @@ class Gpu(ByAutograd):
             parts = list(zip(*both, strict=True))
         outputs = []
         for x_part, factors_part in parts:
-            output, *final = _recurrence(
+            output, *final = recurrence(
                 plan, layer.precision, x_part, joined, factors_part, *matrices, *state
             )
             outputs.append(output)
@@ -129,10 +129,10 @@ class Gpu(ByAutograd):
 
 def _plan(layer: Layer) -> Layout:
     plan = layout(layer)
-    return _rounding(plan) if layer.precision == "bf16" else plan
+    return rounding(plan) if layer.precision == "bf16" else plan
 
 
-_rounding = functools.lru_cache(maxsize=256)(with_rounded_operands)
+rounding = functools.lru_cache(maxsize=256)(with_rounded_operands)
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,7 @@ class _Recurrence(torch.autograd.Function):
         return None, None, of_x, of_vectors, None, *of_matrices, *of_states
 
 
-_recurrence: Callable[..., tuple[Tensor, ...]] = _Recurrence.apply
+recurrence: Callable[..., tuple[Tensor, ...]] = _Recurrence.apply
 
 
 def _allocated(wanted: dict[str, Buffer], given: Buffers, like: Tensor) -> Buffers:

@@ -1,4 +1,4 @@
-"""The kernels compiled for a GPU, and their launch through CUDA's driver; never run so far.
+"""The kernels compiled for a GPU, and their launch through CUDA's driver.
 
 torch launches no clusters from Python, so the driver's library is called. A launch goes to torch's
 current stream, waits for nothing and takes no memory, so that it may be captured in a CUDA graph;
@@ -33,6 +33,22 @@ class DeviceError(RuntimeError):
     """A device cannot run the kernels, or the driver refused."""
 
 
+def architecture_of(device: torch.device | int) -> int:
+    """Returns what kernels are compiled for to run on a device: 90 for sm_90.
+
+    Raises:
+        DeviceError: It is of another architecture.
+    """
+    major, minor = torch.cuda.get_device_capability(device)
+    architecture = COMPILED_FOR.get(major)
+    if architecture is None:
+        known = ", ".join(f"{number}.x" for number in COMPILED_FOR)
+        raise DeviceError(
+            f"a device must have compute capability {known}, but got {major}.{minor}."
+        )
+    return architecture
+
+
 @functools.lru_cache(maxsize=256)
 def kernels(plan: Layout, precision: str, device: int) -> Kernels:
     """Returns a layout's kernels, loaded on a device.
@@ -42,11 +58,7 @@ def kernels(plan: Layout, precision: str, device: int) -> Kernels:
             driver refuses.
         NvrtcError: There is no NVRTC, or it refuses.
     """
-    major, minor = torch.cuda.get_device_capability(device)
-    architecture = COMPILED_FOR.get(major)
-    if architecture is None:
-        known = ", ".join(f"{number}.x" for number in COMPILED_FOR)
-        raise DeviceError(f"a device must be of {known}, but got {major}.{minor}.")
+    architecture = architecture_of(device)
     code = fitted(plan, precision, architecture)
     if reason := capacity(code, architecture):
         raise DeviceError(f"{reason}.")

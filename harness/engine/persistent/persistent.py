@@ -6,56 +6,50 @@ vector's. Nothing is launched for a single time step, and W x of T * B tokens ex
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
 from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
-from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
-from harness.engine.gpu.launches import Buffers, Layout
 from harness.engine.persistent import device as on_device
-from harness.engine.persistent import host, nvrtc
-from harness.engine.persistent.arguments import Call, Kernels
-from harness.engine.persistent.coverage import uncovered
-from harness.engine.persistent.places import identifier
-from harness.engine.persistent.source import plan_of
-from harness.engine.persistent.tiling import Tiling, tilings
-from harness.engine.reference import input_product, input_table, lookup_gradient
+from harness.engine.persistent import host, nvrtc, trial
+from harness.engine.persistent.coverage import capacity, fitted, uncovered
+from harness.engine.persistent.loop import Loop, recurrence
+from harness.engine.persistent.source import Source, plan_of, source
+from harness.engine.persistent.tiling import Tiling
+from harness.engine.reference import input_product, input_table
 from harness.engine.tracing.trace import untraceable
 
 STEPS_AT_ONCE = 16
 """The time steps whose values exist at once where there are no gradients."""
-HOST_THREADS = 2
-"""Of a block on the host: two that must wait for one another are as good as 256."""
-
-
-def on_host(hidden_size: int) -> Tiling:
-    """Returns how a layer is cut where threads of the host stand for those of the blocks."""
-    return replace(tilings(hidden_size)[0], num_threads=HOST_THREADS)
 
 
 class Persistent(ByAutograd):
-    """Cells whose pointwise pieces need one unit alone.
+    """Cells whose pointwise pieces need one unit alone, in layers that fit a device.
 
-    On a CPU the kernels run as threads of the host, which shows what they compute and not how fast.
-    They were never launched on CUDA, so no study can choose this engine.
+    A device tries each layer before it is used, see :mod:`harness.engine.persistent.trial`. On a
+    CPU the kernels run as threads of the host, which shows what they compute and not how fast: no
+    study can choose that.
     """
 
     name = "persistent"
 
-    def __init__(self, tile: Callable[[int], Tiling] = on_host):
-        """Takes what cuts a layer of H units into blocks, on the host."""
-        self._tile = tile
+    def __init__(
+        self,
+        device_types: tuple[str, ...] = ("cuda",),
+        tile: Callable[[int], Tiling] = host.tiling,
+        tried: Callable[[Layer, Source, torch.device], str | None] = trial.failure,
+    ):
+        """Takes where it runs, what cuts a layer of H units on a CPU, and what tries a layer."""
+        self.device_types, self._tile, self._tried = device_types, tile, tried
 
     def refusal(self, cell: type[Cell], device: str, precision: str, biases: int = 1) -> str | None:
         """Returns why this engine does not run the cell there, or None where it does."""
         kind = device.partition(":")[0]
-        if kind not in ("cpu", "cuda"):
-            return f"it runs on cuda, and on cpu to be tested, not on {device}"
+        if kind not in self.device_types:
+            return f"it runs on {' and '.join(self.device_types)}, not on {device}"
         if kind == "cuda" and nvrtc.find() is None:
             return "it needs NVRTC, which was not found"
         reason = untraceable(cell, precision)
@@ -63,6 +57,24 @@ class Persistent(ByAutograd):
             return reason
         reason = uncovered(plan_of(Layer(cell, 2, 1, precision)))
         return None if reason is None else f"{cell.name}: {reason}"
+
+    def layer_refusal(self, layer: Layer, device: torch.device) -> str | None:
+        """Returns why this engine does not run a layer on this very device, or None where it does.
+
+        A layer that was never tried there is tried now, which takes seconds.
+        """
+        plan = plan_of(layer)
+        if device.type == "cpu":
+            code = source(plan, layer.precision, self._tile(layer.hidden_size))
+        else:
+            try:
+                architecture = on_device.architecture_of(device)
+            except on_device.DeviceError as error:
+                return str(error).rstrip(".")
+            code = fitted(plan, layer.precision, architecture)
+            if reason := capacity(code, architecture):
+                return f"{layer.cell.name} of {layer.hidden_size:,} units does not fit: {reason}"
+        return self._tried(replace(layer, threads=1), code, device)
 
     def run(
         self,
@@ -87,7 +99,7 @@ class Persistent(ByAutograd):
             made = on_device.kernels(plan, layer.precision, inputs.get_device())
         else:
             made = host.kernels(plan, layer.precision, self._tile(layer.hidden_size))
-        loop = _Loop(plan, layer.precision, made)
+        loop = Loop(plan, layer.precision, made)
         num_steps, num_runs, batch_size = inputs.shape[:3]
         specs = layer.cell.parameters(1, layer.hidden_size, layer.biases)
         vectors = [ready[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
@@ -103,7 +115,7 @@ class Persistent(ByAutograd):
         for part, factors_part in parts:
             rows = input_product(layer, ready, part).transpose(0, 1) if table is None else table
             tokens = None if table is None else part.transpose(0, 1).contiguous()
-            output, *final = _recurrence(
+            output, *final = recurrence(
                 loop, part.shape, tokens, rows, joined, factors_part, *matrices, *state
             )
             outputs.append(output)
@@ -124,123 +136,3 @@ def _table(layer: Layer, parameters: Parameters, tokens: Tensor) -> Tensor:
             first = tokens[is_outside][0].item()
             raise IndexError(f"tokens: must lie in 0 to {num_tokens - 1}, but got {first}.")
     return input_table(layer, parameters)
-
-
-@dataclass(frozen=True)
-class _Loop:
-    """What the time loops of a call follow from, beside their tensors."""
-
-    plan: Layout
-    precision: str
-    kernels: Kernels
-
-    def run(
-        self,
-        is_backward: bool,
-        given: Buffers,
-        shape: tuple[int, ...],
-        tokens: Tensor | None,
-        matrices: dict[str, Tensor],
-    ) -> Buffers:
-        """Runs one direction.
-
-        Args:
-            is_backward: Which.
-            given: The tensors that are there, by name, among them ``x``.
-            shape: T, N, B.
-            tokens: (N, T, B), where x is a table.
-            matrices: (N, H, g*H) each.
-
-        Returns:
-            The tensors that the loop reads and writes, by the names of their buffers.
-        """
-        num_steps, num_runs, batch_size = shape
-        pointers = self.kernels.source.pointers
-        made = {
-            name: _empty(buffer.shape(num_steps, num_runs, batch_size), given["x"])
-            for name, buffer in self.plan.buffers[is_backward].items()
-            if name not in given and identifier(buffer) in pointers
-        }
-        buffers = given | made
-        tensors = {name.replace(".", "_"): tensor for name, tensor in buffers.items()}
-        tensors |= {f"matrix_{name}": matrix for name, matrix in matrices.items()}
-        kernel = self.kernels.backward if is_backward else self.kernels.forward
-        kernel(Call(num_runs, num_steps, batch_size, tokens, tensors))
-        return buffers
-
-
-class _Recurrence(torch.autograd.Function):
-    """The time loop.
-
-    It is a function of x (N, T, B, G*H) or the table (N, V, G*H), vectors (N, K*H), noise
-    (N, T, B, M*H), the matrices and the first states.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        loop: _Loop,
-        shape: tuple[int, ...],
-        tokens: Tensor | None,
-        x: Tensor,
-        vectors: Tensor,
-        noise: Tensor,
-        *others: Tensor,
-    ) -> tuple[Tensor, ...]:
-        plan, (num_steps, num_runs, batch_size) = loop.plan, shape[:3]
-        matrices = {name: m.contiguous() for name, m in zip(plan.outers, others, strict=False)}
-        first = others[len(matrices) :]
-        given = {"x": x.contiguous(), "noise": noise.contiguous()}
-        states = {name: b for name, b in plan.buffers[0].items() if name.startswith("state.")}
-        for name, buffer in states.items():
-            given[name] = _empty(buffer.shape(num_steps, num_runs, batch_size), x)
-            given[name][:, 0].copy_(first[int(name.partition(".")[2])])
-        if "vectors" in plan.buffers[0] | plan.buffers[1]:
-            buffer = (plan.buffers[0] | plan.buffers[1])["vectors"]
-            given["vectors"] = _empty(buffer.shape(num_steps, num_runs, batch_size), x)
-            fill_vectors(plan, given, vectors)
-        buffers = loop.run(False, given, shape[:3], tokens, matrices)
-        kept = {name: buffers[name] for name, b in plan.buffers[1].items() if name in buffers} | {
-            "x": given["x"]
-        }
-        ctx.loop, ctx.shape, ctx.names = loop, shape[:3], tuple(kept)
-        ctx.tokens = tokens
-        ctx.save_for_backward(*kept.values(), *matrices.values())
-        final = [buffers[f"state.{s}"][:, num_steps].clone() for s in range(len(first))]
-        return buffers["state.0"][:, 1:].transpose(0, 1), *final
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor, *final_gradients: Tensor) -> tuple[Tensor | None, ...]:
-        loop, saved, tokens = ctx.loop, ctx.saved_tensors, ctx.tokens
-        plan: Layout = loop.plan
-        num_steps, num_runs, batch_size = ctx.shape
-        matrices = dict(zip(plan.outers, saved[len(ctx.names) :], strict=True))
-        given = dict(zip(ctx.names, saved, strict=False))
-        x = given["x"]
-        given["gradient"] = gradient.transpose(0, 1).contiguous()
-        for s, last in enumerate(final_gradients):
-            given[f"last_gradient_{s}"] = last.contiguous()
-            given[f"first_gradient_{s}"] = _empty(last.shape, last)
-        for i, place in plan.sums.items():
-            shape = place.buffer.shape(num_steps, num_runs, batch_size)
-            given[f"sum_{i}"] = _empty(shape, gradient)
-        buffers = loop.run(True, given, ctx.shape, tokens, matrices)
-        of_x = plan.input_gradient.over_time(buffers, num_steps)
-        if tokens is not None:
-            of_x = lookup_gradient(x, tokens.transpose(0, 1), of_x.transpose(0, 1))
-        of_vectors = vector_gradients(plan, buffers, buffers["gradient"])
-        of_matrices = [
-            matrix_gradient(plan.outers[name], buffers, loop.precision, matrix)
-            for name, matrix in matrices.items()
-        ]
-        of_states = [buffers[f"first_gradient_{s}"] for s in range(len(final_gradients))]
-        return None, None, None, of_x, of_vectors, None, *of_matrices, *of_states
-
-
-_recurrence: Callable[..., tuple[Tensor, ...]] = _Recurrence.apply
-
-
-def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
-    """Returns memory of arbitrary content: every buffer is written before it is read."""
-    return like.new_empty(shape)

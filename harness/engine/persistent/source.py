@@ -361,11 +361,12 @@ def plan_of(layer: Layer) -> Layout:
     Raises:
         Untraceable: The step cannot be traced.
     """
-    return _with_sums_in_registers(layout(layer))
+    return with_sums_in_registers(layout(layer))
 
 
 @functools.lru_cache(maxsize=256)
-def _with_sums_in_registers(plan: Layout) -> Layout:
+def with_sums_in_registers(plan: Layout) -> Layout:
+    """Returns a layout as engine ``gpu`` has it with its sums where :func:`plan_of` says."""
     size = plan.hidden_size
     steps = tuple(
         _without_sums(step) if isinstance(step, Piece) else step for step in plan.backward

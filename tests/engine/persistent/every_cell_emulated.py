@@ -22,7 +22,7 @@ from ptx.program import PtxError
 
 import cells
 from harness import engine
-from harness.engine.persistent import persistent
+from harness.engine.persistent import loop, persistent
 from harness.engine.persistent.tiling import Tiling
 
 SHAPES = (
@@ -98,9 +98,9 @@ def _cells() -> dict[str, type]:
 
 def _engine(tile: Tiling) -> persistent.Persistent:
     """Puts an engine of this tiling in place of the registered one."""
-    ours = persistent.Persistent(lambda hidden_size: tile)
+    ours = persistent.Persistent(("cpu",), lambda hidden_size: tile)
     engine.ENGINES = (ours, *(e for e in engine.ENGINES if e.name != ours.name))
-    persistent._empty = lambda shape, like: like.new_full(shape, torch.nan)
+    loop._empty = lambda shape, like: like.new_full(shape, torch.nan)
     return ours
 
 

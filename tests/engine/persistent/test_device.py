@@ -212,7 +212,7 @@ def test_what_is_asked_of_the_driver_is_as_its_header_declares_it(tmp_path, stre
 @pytest.mark.parametrize(
     ("capability", "hidden_size", "message"),
     [
-        ((7, 5), 7, r"a device must be of 9.x, 8.x, but got 7.5"),
+        ((7, 5), 7, r"a device must have compute capability 9.x, 8.x, but got 7.5"),
         ((8, 0), 256, "at most 166,912 bytes of shared memory on sm_80"),
     ],
 )

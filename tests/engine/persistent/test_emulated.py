@@ -11,7 +11,7 @@ from ptx.memory import Fault
 import cells
 from harness import engine
 from harness.engine import Layer
-from harness.engine.persistent import nvrtc, persistent
+from harness.engine.persistent import loop, nvrtc, persistent
 from harness.engine.persistent.source import plan_of, source
 from harness.engine.persistent.tiling import Tiling
 
@@ -32,13 +32,13 @@ CASES = {
 @pytest.fixture(autouse=True)
 def spoilt_memory(monkeypatch):
     """New tensors hold NaN, so that what is read before it is written shows."""
-    monkeypatch.setattr(persistent, "_empty", lambda shape, like: like.new_full(shape, torch.nan))
+    monkeypatch.setattr(loop, "_empty", lambda shape, like: like.new_full(shape, torch.nan))
 
 
 def found(name, tile, precision, edited=lambda text: text, steps=3, batch=9):
     """What a cell computes: its difference as a share of what may be, and the numbers."""
     with pytest.MonkeyPatch.context() as patched:
-        ours = persistent.Persistent(lambda hidden_size: tile)
+        ours = persistent.Persistent(("cpu",), lambda hidden_size: tile)
         patched.setattr(engine, "ENGINES", (ours, *engine.ENGINES))
         scale = 0.3 / (tile.hidden_size / 7) ** 0.5
         given = case(

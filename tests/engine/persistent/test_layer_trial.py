@@ -1,0 +1,160 @@
+"""A layer is tried on its device before it is used: what a trial finds, tells and keeps."""
+
+import sys
+
+import pytest
+import torch
+
+import cells
+from harness.engine import Layer
+from harness.engine.persistent import device as on_device
+from harness.engine.persistent import host, trial
+from harness.engine.persistent.arguments import Kernels
+from harness.engine.persistent.persistent import Persistent
+from harness.engine.persistent.source import plan_of, source
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
+SMALL = Layer(cells.find("rnn-tanh"), 7, 2, "float32")
+CALLS_OF_A_RESULT = 2
+"""The kernels' calls until they are compared: with rows, and with a table."""
+
+
+def code(layer):
+    return source(plan_of(layer), layer.precision, host.tiling(layer.hidden_size))
+
+
+@pytest.fixture
+def own_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path))
+    trial.failure.cache_clear()
+    yield tmp_path
+    trial.failure.cache_clear()
+
+
+def test_a_layer_that_agrees_is_tried_once_on_a_machine(own_cache, monkeypatch):
+    """In a process of its own, whose kernels are the host's."""
+    assert trial.failure(SMALL, code(SMALL), CPU) is None
+    trial.failure.cache_clear()
+    monkeypatch.setattr(trial, "asked", lambda *_: "tried again")
+    assert trial.failure(SMALL, code(SMALL), CPU) is None
+    other = Layer(SMALL.cell, 8, 2, "float32")
+    assert trial.failure(other, code(other), CPU) == "tried again"
+
+
+def test_a_failure_is_not_kept_for_the_next_process(own_cache, monkeypatch):
+    monkeypatch.setattr(trial, "asked", lambda *_: "there was no memory")
+    assert trial.failure(SMALL, code(SMALL), CPU) == "there was no memory"
+    trial.failure.cache_clear()
+    monkeypatch.setattr(trial, "asked", lambda *_: None)
+    assert trial.failure(SMALL, code(SMALL), CPU) is None
+
+
+@pytest.mark.parametrize(
+    ("program", "told"),
+    [
+        ("import time; time.sleep(60)", "did not end in 0 s"),
+        (
+            "import os; os.write(2, b'an illegal address'); os._exit(7)",
+            "ended the process that tried them, with 7: an illegal address",
+        ),
+        (
+            "print('null', flush=True); import os; os.kill(os.getpid(), 9)",
+            "ended the process that tried them, with -9: it said nothing",
+        ),
+        ("print('word')", "with 0: it said nothing"),
+        ("raise MemoryError('none left')", "with 1: MemoryError: none left"),
+    ],
+    ids=["hangs", "is ended", "is killed after its answer", "answers nonsense", "raises"],
+)
+def test_what_becomes_of_a_process_is_told(program, told):
+    seconds = 0.3 if "sleep" in program else 60.0
+    assert trial.asked([sys.executable, "-c", program], b"", seconds).endswith(told)
+
+
+def kernels_of(layer, changed):
+    """The host's kernels; `changed` gets the number of the call and its tensors, afterwards."""
+    made = host.kernels(plan_of(layer), layer.precision, host.tiling(layer.hidden_size))
+    calls = {"forward": 0, "backward": 0}
+
+    def calling(name):
+        def call(arguments):
+            getattr(made, name)(arguments)
+            calls[name] += 1
+            changed(name, calls[name], arguments.tensors)
+
+        return call
+
+    return Kernels(made.source, calling("forward"), calling("backward"))
+
+
+def nothing(*_):
+    pass
+
+
+def a_unit(name, number, tensors):
+    """One unit of one row is wrong, at one time step."""
+    if name == "forward":
+        tensors["state_0"][1, 3, 8, 6] += 0.01
+
+
+def a_gradient(name, number, tensors):
+    if name == "backward" and number == CALLS_OF_A_RESULT:  # of the table
+        tensors["first_gradient_0"][0, 0, 0] = torch.nan
+
+
+def another_time(name, number, tensors):
+    """As where two threads meet, and only sometimes: far below any bound."""
+    if name == "forward" and number > CALLS_OF_A_RESULT:
+        tensors["state_0"][1, 3, 8, 6] *= 1 + 2**-22
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (nothing, None),
+        (
+            a_unit,
+            "its kernels compute another value than torch: rows: result 0, rows: gradient of ",
+        ),
+        (a_gradient, "its kernels compute another value than torch: table: gradient of state.0"),
+        (another_time, "its kernels compute another value each time: rows: result 0"),
+    ],
+    ids=["right", "one wrong unit", "NaN in a gradient", "another value each time"],
+)
+def test_wrong_kernels_are_found(changed, told):
+    found = trial.disagreement(trial.question(SMALL), kernels_of(SMALL, changed), CPU)
+    assert found is told or str(found).startswith(str(told)), found
+
+
+@pytest.mark.parametrize(
+    ("cell", "precision"),
+    [
+        (cells.find("lstm"), "tf32"),
+        (cells.find("rwkv-4"), "float64"),
+        (cells.find("lstm-on"), "bf16"),
+        (cells.find("rhn"), "float32"),  # which reads its input
+    ],
+    ids=str,
+)
+def test_right_kernels_agree(cell, precision):
+    layer = Layer(cell, 12, 1, precision)
+    assert trial.disagreement(trial.question(layer), kernels_of(layer, nothing), CPU) is None
+
+
+def test_a_layer_is_refused_before_it_is_tried_where_it_cannot_run(monkeypatch):
+    tried = []
+    ours = Persistent(tried=lambda *given: tried.append(given) or "it was tried")
+    lstm = Layer(cells.find("lstm"), 1024, 1, "float32", threads=2)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    told = "a device must have compute capability 9.x, 8.x, but got 7.5"
+    assert ours.layer_refusal(lstm, CUDA) == told
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    told = ours.layer_refusal(lstm, CUDA)
+    assert told.startswith("lstm of 1,024 units does not fit: a block must have at most 232,448 ")
+    assert not tried
+    small = Layer(lstm.cell, 256, 1, "float32", threads=2)
+    assert ours.layer_refusal(small, CUDA) == "it was tried"
+    ((layer, kernels, where),) = tried
+    assert (layer.threads, layer.hidden_size, where) == (1, 256, CUDA)
+    assert kernels.tiling.num_blocks == 8
+    assert on_device.architecture_of(CUDA) == 90
