@@ -81,8 +81,10 @@ class ScoRNN(Cell):
         size = made.shape[-1]
         identity = torch.eye(size, dtype=made.dtype, device=made.device)
         signs = torch.ones_like(identity[0])
-        signs[: size // 2] = -1.0
-        turned = torch.linalg.solve(identity + made, identity - made)
+        signs[: size // 2].fill_(-1.0)  # an assignment would make a tensor of the number first
+        # I + A has no eigenvalue of 0. Rounding makes one where a run has diverged, of which
+        # linalg.solve would raise, for all runs of a pack; to know it, it waits for a GPU.
+        turned, _ = torch.linalg.solve_ex(identity + made, identity - made)
         return {**parameters, "R": signs[:, None] * turned}
 
     def step(self, p, x, h):

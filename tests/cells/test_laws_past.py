@@ -64,6 +64,32 @@ def test_a_symmetric_parameter_starts_exprnn_at_the_identity_and_scornn_at_its_s
     assert torch.equal(cells.find("scornn").prepared(symmetric)["R"], identity * signs)
 
 
+def test_a_run_whose_system_has_no_solution_leaves_the_other_runs_alone():
+    """In float32 I + A is A where A is that large, and of an odd size A is singular."""
+    scornn, rows = cells.find("scornn"), torch.triu(torch.ones(2, 3, 3), 1)
+    usual, diverged = rows * torch.tensor([1.0, 2.0**30])[:, None, None]
+    with pytest.raises(torch.linalg.LinAlgError, match="singular"):
+        torch.linalg.inv(torch.eye(3) + diverged - diverged.mT)
+    together = scornn.prepared({"R": torch.stack([usual, diverged])})["R"]
+    assert torch.equal(together[0], scornn.prepared({"R": usual[None]})["R"][0])
+    assert not together[1].isfinite().all()
+
+
+@pytest.mark.parametrize("size", [5, 64])
+def test_the_scaled_transform_is_what_a_solution_that_is_checked_gives(size):
+    """To the bit, its gradient too: stored runs of scornn were trained with such a one."""
+    r = random_parameters(cells.find("scornn"), 1, hidden=size, runs=2)["R"].float()
+    given, again = r.clone().requires_grad_(), r.clone().requires_grad_()
+    found = cells.find("scornn").prepared({"R": given})["R"]
+    skew, identity = again - again.mT, torch.eye(size)
+    signs = torch.where(torch.arange(size) < size // 2, -1.0, 1.0)[:, None]
+    expected = signs * torch.linalg.solve(identity + skew, identity - skew)
+    towards = torch.randn(r.shape, generator=torch.Generator().manual_seed(0))
+    found.backward(towards)
+    expected.backward(towards)
+    assert torch.equal(found, expected) and torch.equal(given.grad, again.grad)
+
+
 # Sums over the past.
 
 

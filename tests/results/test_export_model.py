@@ -161,7 +161,7 @@ class Soft(Cell):
 
 
 @needs_onnx
-@pytest.mark.parametrize("cell", ["exprnn", Soft], ids=["exprnn", "softplus"])
+@pytest.mark.parametrize("cell", ["exprnn", "scornn", Soft], ids=["exprnn", "scornn", "softplus"])
 @torch.no_grad()
 def test_what_onnx_lacks_is_made_of_what_it_has_or_computed_before_the_steps(cell):
     given = saved(cell="rnn-tanh" if cell is Soft else cell)

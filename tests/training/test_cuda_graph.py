@@ -317,18 +317,29 @@ def test_what_cannot_be_recorded_runs_as_before_and_is_noted(step, cause):
     assert recorder.calls == ["run"] * 3 + ["record"] + ["run"] * 3
 
 
-@pytest.mark.parametrize("cell", ["exprnn", "scornn"])
 def test_a_matrix_that_a_library_makes_with_the_processor_is_not_recorded(
-    text, monkeypatch, recorders, cell
+    text, monkeypatch, recorders
 ):
-    """Its exponential, or the solution of a system; the updates are the same without a graph."""
-    runs = runs_of(text, cell=cell, learning_rate=0.01)
+    """Its exponential; the updates are the same without a graph."""
+    runs = runs_of(text, cell="exprnn", learning_rate=0.01)
     expected, found = plain(monkeypatch, runs), shard_of(runs)
     for shard in (expected, found):
         shard.advance(EAGER_CALLS + 3)
     assert_same(found, expected)
     (note,) = found.notes
     assert note.startswith("capture: every update is launched operation by operation, since a")
+
+
+def test_a_system_whose_solvability_nobody_asks_for_is_solved_in_a_record(
+    text, monkeypatch, recorders
+):
+    runs = runs_of(text, cell="scornn", learning_rate=0.01)
+    expected, found = plain(monkeypatch, runs), shard_of(runs)
+    for shard in (expected, found):
+        shard.advance(EAGER_CALLS + 3)
+    assert_same(found, expected)
+    assert found.notes == []
+    assert recorders[0].calls == ["run"] * EAGER_CALLS + ["record"] + ["replay"] * 3
 
 
 def test_the_cause_of_a_failed_record_is_told_and_not_that_its_end_failed():
