@@ -101,7 +101,7 @@ def _make_store(path: Path) -> None:
         now = round(time.time() * 1000)
         _execute(path, OWN_EXPERIMENT, folder, now, now)
         return
-    open_client(f"sqlite:///{path}")
+    close(open_client(f"sqlite:///{path}"))
     if _execute(path, "SELECT artifact_location FROM experiments") == [(folder,)]:
         keep(path, copy)
 

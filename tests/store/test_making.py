@@ -10,11 +10,12 @@ import time
 from contextlib import closing
 
 import optuna
+import psutil
 import pytest
 
-from harness.store.connection import connect
+from harness.store.connection import _make_store, connect
 from harness.store.making import copied, keep, kept_copy, make_whole
-from harness.tuning.storage import open_storage
+from harness.tuning.storage import _make_storage, open_storage
 
 NUM_PROCESSES = 4
 OPEN = """
@@ -127,6 +128,15 @@ def test_a_copied_store_equals_one_that_is_made_and_knows_where_it_is(tmp_path, 
         assert len(list((tmp_path / "cache" / "databases").iterdir())) == 2  # from the first on
         found.append((tables, rows, held(folder / "optuna.db")))
     assert found[0] == found[1]
+
+
+def test_who_makes_a_store_leaves_none_of_its_files_open(tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_CACHE", str(tmp_path / "cache"))  # where no copy is kept
+    for name, make in (("mlflow", _make_store), ("optuna", _make_storage)):
+        make(tmp_path / f"{name}.db")
+        assert (tmp_path / f"{name}.db").stat().st_size > 10_000
+    opened = [file.path for file in psutil.Process().open_files()]
+    assert not [path for path in opened if path.startswith(str(tmp_path))]
 
 
 @pytest.mark.parametrize("damage", [b"", b"SQLite format 3\0" + b"x" * 5000, None])
