@@ -1,8 +1,11 @@
-"""The settings of a small run."""
+"""The settings of a small run, and the recording of a shard's updates."""
 
 import pytest
+import torch
+from recording import TapeRecorder
 
 from harness.settings import Budget, Settings
+from harness.training import cuda_graph
 
 
 @pytest.fixture
@@ -21,3 +24,24 @@ def settings(text):
         threads=2,
         precision="float64",
     )
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def recorders(monkeypatch):
+    """Every shard on a CPU is recorded on tapes; the recorders in the order of their making."""
+    made = []
+
+    def recorder():
+        made.append(TapeRecorder())
+        return made[-1]
+
+    monkeypatch.setitem(cuda_graph.GRAPH_RECORDERS, "cpu", recorder)
+    return made
