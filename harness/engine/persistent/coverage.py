@@ -46,26 +46,30 @@ def _product_refusal(plan: Layout) -> str | None:
     return None
 
 
-def fitted(plan: Layout, precision: str, architecture: int) -> Source:
+def fitted(
+    plan: Layout, precision: str, architecture: int, most_bytes: int | None = None
+) -> Source:
     """Returns the kernels for the fewest blocks whose shared memory suffices.
 
     Where none suffices they are those for the most blocks, and :func:`capacity` says why not.
     """
     for tile in tilings(plan.hidden_size, architecture):
         code = source(plan, precision, tile)
-        if capacity(code, architecture) is None:
+        if capacity(code, architecture, most_bytes) is None:
             break
     return code
 
 
-def capacity(code: Source, architecture: int) -> str | None:
+def capacity(code: Source, architecture: int, most_bytes: int | None = None) -> str | None:
     """Returns why a layer's kernels do not fit a device, or None where they do.
 
     Args:
         code: The kernels.
         architecture: 90 for sm_90.
+        most_bytes: Of shared memory that a block may have on a device; None: as many as on the
+            first device of the architecture.
     """
-    most = SHARED_BYTES[architecture]
+    most = SHARED_BYTES[architecture] if most_bytes is None else most_bytes
     if code.shared_bytes <= most:
         return None
     return (

@@ -22,11 +22,8 @@ DRIVER = "libcuda.so.1"
 MAX_DYNAMIC_SHARED_SIZE_BYTES = 8
 NON_PORTABLE_CLUSTER_SIZE_ALLOWED = 14
 """Of the driver's ``CUfunction_attribute``."""
-COMPILED_FOR = {9: 90, 8: 80}
-"""A device's major version -> the architecture whose machine code it runs.
-
-Code for sm_80 runs on all 8.x, whose blocks may have less shared memory: then the driver refuses.
-"""
+FIRST_MAJOR = 8
+"""The kernels copy and multiply as devices of compute capability 8.0 can, the first that could."""
 
 
 class DeviceError(RuntimeError):
@@ -36,17 +33,24 @@ class DeviceError(RuntimeError):
 def architecture_of(device: torch.device | int) -> int:
     """Returns what kernels are compiled for to run on a device: 90 for sm_90.
 
+    Devices run the code of all with the same major version that came before.
+
     Raises:
-        DeviceError: It is of another architecture.
+        DeviceError: It is too old.
     """
     major, minor = torch.cuda.get_device_capability(device)
-    architecture = COMPILED_FOR.get(major)
-    if architecture is None:
-        known = ", ".join(f"{number}.x" for number in COMPILED_FOR)
+    if major < FIRST_MAJOR:
         raise DeviceError(
-            f"a device must have compute capability {known}, but got {major}.{minor}."
+            f"a device must have compute capability {FIRST_MAJOR}.0 or more, "
+            f"but got {major}.{minor}."
         )
-    return architecture
+    return 10 * major
+
+
+def shared_bytes_of(device: torch.device | int) -> int:
+    """Returns the shared memory of a block, which a kernel may ask for on a device."""
+    found: int = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    return found
 
 
 @functools.lru_cache(maxsize=256)
@@ -54,13 +58,12 @@ def kernels(plan: Layout, precision: str, device: int) -> Kernels:
     """Returns a layout's kernels, loaded on a device.
 
     Raises:
-        DeviceError: The device is of another architecture, or a block's part does not fit, or the
-            driver refuses.
+        DeviceError: The device is too old, or a block's part does not fit, or the driver refuses.
         NvrtcError: There is no NVRTC, or it refuses.
     """
-    architecture = architecture_of(device)
-    code = fitted(plan, precision, architecture)
-    if reason := capacity(code, architecture):
+    architecture, most_bytes = architecture_of(device), shared_bytes_of(device)
+    code = fitted(plan, precision, architecture, most_bytes)
+    if reason := capacity(code, architecture, most_bytes):
         raise DeviceError(f"{reason}.")
     image = nvrtc.image("persistent", code.on("device"), architecture)
     with torch.cuda.device(device):

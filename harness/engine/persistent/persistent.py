@@ -71,8 +71,9 @@ class Persistent(ByAutograd):
                 architecture = on_device.architecture_of(device)
             except on_device.DeviceError as error:
                 return str(error).rstrip(".")
-            code = fitted(plan, layer.precision, architecture)
-            if reason := capacity(code, architecture):
+            most_bytes = on_device.shared_bytes_of(device)
+            code = fitted(plan, layer.precision, architecture, most_bytes)
+            if reason := capacity(code, architecture, most_bytes):
                 return f"{layer.cell.name} of {layer.hidden_size:,} units does not fit: {reason}"
         return self._tried(replace(layer, threads=1), code, device)
 

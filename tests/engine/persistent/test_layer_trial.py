@@ -1,6 +1,7 @@
 """A layer is tried on its device before it is used: what a trial finds, tells and keeps."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from harness.engine.persistent import host, trial
 from harness.engine.persistent.arguments import Kernels
 from harness.engine.persistent.persistent import Persistent
 from harness.engine.persistent.source import plan_of, source
+from harness.engine.persistent.tiling import Tiling
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda", 0)
 SMALL = Layer(cells.find("rnn-tanh"), 7, 2, "float32")
@@ -141,14 +143,21 @@ def test_right_kernels_agree(cell, precision):
     assert trial.disagreement(trial.question(layer), kernels_of(layer, nothing), CPU) is None
 
 
+def one_of(monkeypatch, num_bytes):
+    """The device's blocks may have so much shared memory."""
+    told = SimpleNamespace(shared_memory_per_block_optin=num_bytes)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
+
+
 def test_a_layer_is_refused_before_it_is_tried_where_it_cannot_run(monkeypatch):
     tried = []
     ours = Persistent(tried=lambda *given: tried.append(given) or "it was tried")
     lstm = Layer(cells.find("lstm"), 1024, 1, "float32", threads=2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    told = "a device must have compute capability 9.x, 8.x, but got 7.5"
+    told = "a device must have compute capability 8.0 or more, but got 7.5"
     assert ours.layer_refusal(lstm, CUDA) == told
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    one_of(monkeypatch, 232_448)
     told = ours.layer_refusal(lstm, CUDA)
     assert told.startswith("lstm of 1,024 units does not fit: a block must have at most 232,448 ")
     assert not tried
@@ -158,3 +167,24 @@ def test_a_layer_is_refused_before_it_is_tried_where_it_cannot_run(monkeypatch):
     assert (layer.threads, layer.hidden_size, where) == (1, 256, CUDA)
     assert kernels.tiling.num_blocks == 8
     assert on_device.architecture_of(CUDA) == 90
+
+
+def test_a_device_is_asked_for_its_memory(monkeypatch):
+    """Of one generation blocks of small devices have less, so that a layer takes more blocks."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (12, 0))
+    tried = []
+    ours = Persistent(tried=lambda layer, code, device: tried.append(code.tiling.num_blocks))
+    layer = Layer(cells.find("rwkv-4"), 256, 1, "tf32")
+    of_8, of_16 = (
+        source(plan_of(layer), "tf32", Tiling(256, blocks)).shared_bytes for blocks in (8, 16)
+    )
+    refusals = []
+    for num_bytes in (of_8, of_8 - 1, of_16, of_16 - 1):
+        one_of(monkeypatch, num_bytes)
+        refusals.append(ours.layer_refusal(layer, CUDA))
+    assert tried == [8, 16, 16]
+    assert refusals[:3] == [None] * 3
+    assert refusals[3] == (
+        f"rwkv-4 of 256 units does not fit: a block must have at most {of_16 - 1:,} bytes of "
+        f"shared memory on sm_120, but got shared_bytes={of_16:,}"
+    )
