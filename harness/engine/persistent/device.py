@@ -49,8 +49,8 @@ def architecture_of(device: torch.device | int) -> int:
 
 def shared_bytes_of(device: torch.device | int) -> int:
     """Returns the shared memory of a block, which a kernel may ask for on a device."""
-    found: int = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
-    return found
+    properties = torch.cuda.get_device_properties(device)
+    return int(properties.shared_memory_per_block_optin)  # type: ignore[attr-defined]  # no stub
 
 
 @functools.lru_cache(maxsize=256)
