@@ -1,138 +1,17 @@
-"""The thread that writes: its order, its patience, and what it leaves on disk."""
+"""The thread that writes: its order, its patience, and what it says of the store."""
 
-import errno
-import math
-import re
-import sqlite3
+# ruff: noqa: F811 (fixtures are imported, and are arguments of that name)
+
 import threading
 import time
 import weakref
-from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
-from mlflow.exceptions import MlflowException
+from handovers import lines, new, path, patient, put, quick, store, until, until_late  # noqa: F401
 
 from harness.store import handover, patience
 from harness.store.address import StoreError
-from harness.store.advisory_lock import LockedError
-from harness.store.handover import Doer, Handover
-from harness.store.spool import Spool, unused
-
-
-def locked_error(folder):
-    """Returns what SQLite raises where another process holds its file."""
-    path = folder / "held.db"
-    with (
-        closing(sqlite3.connect(path)) as first,
-        closing(sqlite3.connect(path, timeout=0)) as other,
-    ):
-        first.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(sqlite3.OperationalError) as raised:
-            other.execute("BEGIN IMMEDIATE")
-    return raised.value
-
-
-class Store:
-    """Keeps what it is given; while it is away it raises, or it is stuck."""
-
-    def __init__(self, error):
-        self.kept, self.flushed, self.made, self.forgot = [], 0, 0, 0
-        self.error, self.is_away = error, False
-        self.lets_go = threading.Event()
-        self.lets_go.set()
-
-    def keep(self, value):
-        self.lets_go.wait(600)
-        if self.is_away:
-            raise self.error
-        self.kept.append(value)
-
-    def flush(self):
-        self.flushed += 1
-
-    def find_made(self):
-        self.made += 1
-
-    def forget(self):
-        self.forgot += 1
-
-
-@pytest.fixture(autouse=True)
-def patient(monkeypatch):
-    """A machine that stands still for a while makes no store slow, nor an end hasty."""
-    monkeypatch.setattr(patience, "NOTICE_SECONDS", 3600.0)
-    monkeypatch.setattr(handover, "CLOSE_SECONDS", 3600.0)
-
-
-@pytest.fixture
-def quick(patient, monkeypatch):
-    monkeypatch.setattr(patience, "NOTICE_SECONDS", 0.1)
-    monkeypatch.setattr(patience, "RETRY_SECONDS", 0.02)
-    monkeypatch.setattr(handover, "CLOSE_SECONDS", 0.2)
-
-
-@pytest.fixture
-def store(tmp_path):
-    return Store(locked_error(tmp_path))
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "spool.records"
-
-
-@pytest.fixture
-def lines():
-    return []
-
-
-@pytest.fixture
-def new(store, path, lines):
-    """Makes a handover to the store, and closes all of them in the end."""
-    made = []
-
-    def make(check=lambda: None):
-        doers = {
-            "keep": Doer(store.keep),
-            "end": Doer(store.keep, is_urgent=True),
-            "page": Doer(store.keep, is_kept=False),
-        }
-        spool = Spool(path, "1 born")
-        say = lambda line, style: lines.append(line)  # noqa: E731
-        calls = (store.flush, store.find_made, store.forget)
-        own = Handover(doers, *calls, spool, say, check, "mlflow.db")
-        made.append(own)
-        return own
-
-    yield make
-    store.is_away = False
-    store.lets_go.set()
-    for own in made:
-        own.close()
-
-
-def put(own, *values, name="keep"):
-    for value in values:
-        own.put(name, {"value": value})
-
-
-def until(holds):
-    end = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.01)
-
-
-def until_late(own):
-    """Waits until a person must be told that the store does not answer."""
-    until(lambda: time.monotonic() - (own._asked_since or math.inf) >= patience.NOTICE_SECONDS)
-
-
-def end(own):
-    """Ends a launch, and waits for its thread as for a process: it does nothing afterwards."""
-    own.close()
-    own._thread.join(120)
 
 
 def test_what_is_awaited_comes_after_all_that_was_handed_over(new, store):
@@ -295,20 +174,6 @@ def test_pages_alone_leave_no_file(new, store, quick, path, lines):
     assert not path.exists() and lines == []
 
 
-def test_what_an_ended_launch_left_is_stored_first_by_the_next(new, store, quick, path, lines):
-    first = new()
-    store.is_away = True
-    put(first, 0, 1, 2, name="end")
-    end(first)
-    assert path.exists() and store.kept == [] and "the same command reads first" in lines[-1]
-    store.is_away = False
-    again = new()
-    again.resume()
-    assert store.kept == [0, 1, 2] and not path.exists()
-    put(again, 3)
-    assert again.call(lambda: list(store.kept)) == [0, 1, 2, 3]
-
-
 def test_a_wait_for_the_store_ends_when_the_person_wants(new, store, quick):
     class Interrupted(Exception):
         pass
@@ -340,49 +205,6 @@ def test_a_wrong_record_is_raised_by_the_next_call_and_nothing_follows(new, stor
     assert store.kept == [] and not path.exists()
 
 
-@pytest.mark.parametrize(
-    "error", [StoreError("a parameter has changed"), MlflowException("a name is wrong"), None]
-)
-def test_left_records_that_the_store_refuses_are_told_and_passed_over(
-    new, store, quick, path, lines, error
-):
-    """Also those of another version, whose operations are unknown here: each launch would end."""
-    first = new()
-    store.is_away = True
-    put(first, 0, name="end")
-    if error is None:
-        first._spool.append([("finish", {"value": 0})], are_known=True)
-    end(first)
-    left = path.read_bytes()
-    again = new()
-    store.is_away, store.error = error is not None, error
-    again.resume()
-    assert f"({type(error).__name__}: {error})" in lines[-1] or "(KeyError: 'finish')" in lines[-1]
-    assert f"it is kept as {unused(path)}; its runs are trained again" in lines[-1]
-    assert unused(path).read_bytes() == left and store.forgot == 1
-    store.is_away = False
-    put(again, 1)
-    assert again.call(lambda: store.kept[-1]) == 1 and not path.exists()
-
-
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), LockedError("held by another")])
-def test_left_records_wait_on_where_the_store_lacks_room_or_the_study_is_lost(
-    new, store, quick, path, error
-):
-    first = new()
-    store.is_away = True
-    put(first, 0, name="end")
-    end(first)
-    again, store.error = new(), error
-    with pytest.raises(type(error)):
-        again.resume()
-    again.close()
-    store.is_away = False
-    third = new()
-    third.resume()
-    assert store.kept == [0] and not path.exists()
-
-
 def test_an_end_says_whether_the_thread_still_asks_the_store(new, store, quick):
     """Its connections are open to it then: closed under it they would end the process."""
     own = new()
@@ -395,123 +217,3 @@ def test_an_end_says_whether_the_thread_still_asks_the_store(new, store, quick):
     put(other, 1)
     other.call(lambda: None)
     assert other.close()
-
-
-def full_at(store):
-    """Has the store lack room from now on."""
-    store.is_away, store.error = True, OSError(errno.ENOSPC, "No space left on device")
-
-
-def test_what_a_full_store_has_not_taken_is_stored_by_the_next_launch(new, store, path, lines):
-    own = new()
-    full_at(store)
-    store.lets_go.clear()
-    put(own, 0, 1, 2, name="end")
-    store.lets_go.set()
-    with pytest.raises(OSError):
-        own.call(lambda: None)
-    own.close()
-    assert lines == [
-        f"what the store has not taken waits in {path}, which the same command reads first"
-    ]
-    store.is_away = False
-    again = new()
-    again.resume()
-    assert store.kept == [0, 1, 2] and not path.exists()
-
-
-def test_of_what_finds_no_room_anywhere_it_is_told_that_it_is_lost(new, store, path, lines):
-    own = new()
-    full_at(store)
-    path.mkdir()  # as a disk that refuses it
-    store.lets_go.clear()  # both are handed over before the store says what it lacks
-    put(own, 0, 1, name="end")
-    store.lets_go.set()
-    until(lambda: own._error is not None)
-    own.close()
-    assert "the 2 records that the store has not taken are lost" in lines[-1]
-    assert "their runs are trained again" in lines[-1]
-
-
-class Refused(Exception):
-    """As MLflow's client says what a server answered."""
-
-    def get_http_status_code(self):
-        return 403
-
-
-def test_records_wait_for_somebody_who_may_write_them(new, store, path, lines):
-    own = new()
-    full_at(store)
-    store.lets_go.clear()
-    put(own, 0, 1, name="end")
-    store.lets_go.set()
-    until(lambda: own._error is not None)
-    own.close()
-    left = path.read_bytes()
-    store.error = Refused("API request to endpoint failed with error code 403 != 200")
-    other = new()
-    with pytest.raises(Refused):
-        other.resume()
-    other.close()
-    assert path.read_bytes() == left and not unused(path).exists() and store.forgot == 0
-    store.is_away = False
-    new().resume()
-    assert store.kept == [0, 1] and not path.exists()
-
-
-def test_a_file_that_cannot_be_flushed_hides_no_end(path):
-    spool = Spool(path, "1 born")
-    spool.append([("end", {"value": 0})], are_known=True)
-
-    class Full:
-        def close(self):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    spool._file.close()
-    spool._file = Full()
-    spool.close(keep=False)
-    assert not path.exists()
-
-
-def test_who_holds_the_study_no_more_leaves_its_file_alone(new, store, path, lines):
-    own = new()
-    store.is_away, store.error = True, LockedError("held by another")
-    put(own, 0, name="end")
-    until(lambda: own._error is not None)
-    own.close()
-    assert not path.exists() and lines == []
-
-
-@pytest.mark.parametrize(
-    "error, number",
-    [
-        (OSError(errno.ENOSPC, "No space left on device"), errno.ENOSPC),
-        (OSError(errno.EROFS, "Read-only file system", "artifacts"), errno.EROFS),
-    ],
-)
-def test_a_full_disk_is_no_matter_of_patience(new, store, error, number):
-    store.is_away, store.error = True, error
-    own = new()
-    put(own, "a" * 100_000, name="end")
-    with pytest.raises(OSError) as raised:
-        own.call(lambda: None)
-    assert raised.value.errno == number
-    assert raised.value.filename == (error.filename or "mlflow.db")
-    (note,) = getattr(raised.value, "__notes__", [""])
-    assert bool(re.match("at least 100,[0-9]{3} bytes", note)) == (number == errno.ENOSPC)
-
-
-def test_a_spool_that_cannot_be_written_names_its_file_and_hides_no_other_end(
-    new, store, quick, path, lines
-):
-    own = new()
-    store.is_away = True
-    put(own, 0, name="end")
-    path.mkdir()  # as a disk that refuses it
-    until_late(own)
-    with pytest.raises(OSError) as raised:
-        put(own, 1)
-    assert raised.value.filename == str(path)
-    own.close()
-    assert "the 1 records that the store has not taken are lost" in lines[-1]
