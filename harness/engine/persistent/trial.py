@@ -25,7 +25,7 @@ from harness.engine.gpu import gpu
 from harness.engine.gpu.launches import Layout
 from harness.engine.gpu.layout import layout
 from harness.engine.persistent import device as on_device
-from harness.engine.persistent import host, loop
+from harness.engine.persistent import host, loop, nvrtc
 from harness.engine.persistent.arguments import Kernels
 from harness.engine.persistent.source import Source, with_sums_in_registers
 from harness.engine.reference import input_product, input_table
@@ -59,10 +59,10 @@ def failure(layer: Layer, code: Source, device: torch.device) -> str | None:
         device: Of CUDA; or a CPU, whose kernels are the host's.
     """
     if device.type == "cpu":
-        machine = ["cpu"]
+        made_of = [code.on("host"), "cpu"]
     else:
-        machine = [torch.cuda.get_device_name(device), str(torch.version.cuda)]
-    key = [code.on("host" if device.type == "cpu" else "device"), torch.__version__, *machine]
+        made_of = [code.on("device"), nvrtc.version(), torch.cuda.get_device_name(device)]
+    key = [*made_of, torch.__version__, *map(str, (STEPS, RUNS, BATCH, REPEATS))]
     file = cache.compiled_file("persistent", key, ".tried")
 
     def make(source: Path, made: Path) -> None:
@@ -73,7 +73,7 @@ def failure(layer: Layer, code: Source, device: torch.device) -> str | None:
     try:
         cache.make_once(file, file.with_suffix(".txt"), code.text, make)
     except (_Disagrees, cache.CacheError) as error:
-        return str(error)
+        return str(error).rstrip(".")
     return None
 
 
