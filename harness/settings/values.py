@@ -15,9 +15,7 @@ Windows = Literal["sequential", "sequential-2019", "random"]
 Initialization = Literal["normal", "uniform", "glorot", "orthogonal", "keras", "identity"]
 OptimizerName = Literal["sgd", "adam", "adamw", "rmsprop", "nadam", "asgd"]
 ScheduleName = Literal["constant", "cosine", "step", "plateau"]
-EngineName = Literal[
-    "auto", "cpu", "gpu", "scan", "scan-log", "native", "persistent", "reference"
-]
+EngineName = Literal["auto", "cpu", "gpu", "scan", "scan-log", "native", "persistent", "reference"]
 DeviceName = Literal["auto", "cpu", "cuda"]
 MaskDuration = Literal["step", "update"]
 Precision = Literal["float32", "float64", "tf32", "bf16"]
