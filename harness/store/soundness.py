@@ -69,11 +69,14 @@ def database_fault(path: Path, *, whole: bool) -> str | None:
     if not _has_journal(path) and (size := path.stat().st_size) < needed:
         return f"is cut off after {size:,} bytes"
     try:
-        with closing(_connect(path)) as connection:
+        connection = _connect(path)
+        try:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
             if whole:
                 (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
                 return None if found == "ok" else f"is damaged ({found.splitlines()[-1]})"
+        finally:  # as in ask
+            connection.close()
     except sqlite3.OperationalError as error:
         # Whoever holds the file has opened it; what else cannot be opened is told by who needs it.
         return "is damaged" if "malformed" in str(error) else None
@@ -130,8 +133,11 @@ def ask(
     begun = time.monotonic()
     while True:
         try:
-            with closing(_connect(path)) as connection:
+            connection = _connect(path)
+            try:
                 return question(connection)
+            finally:  # a Ctrl-C in SQLite's wait is heard on the way into closing, which would not
+                connection.close()
         except sqlite3.DatabaseError as error:
             if not patience.is_passing(error):
                 raise StoreError(

@@ -1,5 +1,6 @@
 """A store of tests, and writers of a study of each test's own."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,18 @@ def patient(monkeypatch):
 
 
 @pytest.fixture
-def new(folder: Path, request: pytest.FixtureRequest, patient: None) -> Open:
+def new(folder: Path, request: pytest.FixtureRequest, patient: None) -> Iterator[Open]:
     """Makes a fresh StudyWriter of the test's own study: another process would see the same."""
-    return lambda: StudyWriter(
-        f"sqlite:///{folder}/mlflow.db", request.node.name, folder / "artifacts"
-    )
+    made = []
+
+    def make() -> StudyWriter:
+        own = StudyWriter(f"sqlite:///{folder}/mlflow.db", request.node.name, folder / "artifacts")
+        made.append((own, own._client))
+        return own
+
+    yield make
+    for own, own._client in made:  # a test may have put another before it
+        own.close()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def store_in(folder):
     writer = StudyWriter(uri_in(folder), "study", folder / "artifacts")
     run_id = writer.open_run(KEY, "a run", {}, {"seed": "0"})
     writer.end_run(run_id, RunState.FINISHED, artifacts={"curve.csv": "update\n1\n"})
+    writer.close()
     return run_id
 
 
@@ -56,6 +57,7 @@ def test_a_moved_store_is_mended_when_it_is_opened_to_be_written(old, tmp_path):
     assert artifact_uri(new, run_id) == (new / "artifacts" / run_id / "artifacts").as_uri()
     second = writer.open_run(RunKey(Unit("gru"), Phase.REPLICATE, 0), "another", {}, {"seed": "0"})
     writer.end_run(second, RunState.FINISHED, artifacts={"curve.csv": "update\n2\n"})
+    writer.close()
     assert (new / "artifacts" / second / "artifacts" / "curve.csv").exists()
     assert not old.exists()
 
@@ -73,6 +75,7 @@ def test_artifacts_elsewhere_stay_where_they_are(tmp_path):
     writer = StudyWriter(uri_in(tmp_path), "study", tmp_path / "elsewhere" / "files")
     run_id = writer.open_run(KEY, "a run", {}, {"seed": "0"})
     writer.end_run(run_id, RunState.FINISHED, artifacts={"curve.csv": "update\n1\n"})
+    writer.close()
     (tmp_path / "files").mkdir()  # of something else
     before = artifact_uri(tmp_path, run_id)
     mend(tmp_path / "mlflow.db")

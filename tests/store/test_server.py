@@ -63,6 +63,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.end_run(
             run_id, "finished", metrics={"validation/perplexity": 7.0 + index}, samples=samples
         )
+    writer.close()
     return folder
 
 

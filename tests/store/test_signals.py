@@ -1,3 +1,4 @@
+import contextlib
 import os
 import select
 import signal
@@ -9,6 +10,7 @@ from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 
 import pytest
+from striking import strikes
 
 from harness.runner.scheduler import Scheduler
 from harness.store import signals
@@ -18,13 +20,9 @@ from harness.store.signals import SECOND_SECONDS, check, handled, held
 @pytest.fixture(autouse=True)
 def pythons_own_handler():
     """A process that a shell started in the background ignores SIGINT and SIGQUIT."""
-    before = [(number, signal.getsignal(number)) for number in signals.SIGNALS]
     for number in signals.SIGNALS:
         is_int = number == signal.SIGINT
         signal.signal(number, signal.default_int_handler if is_int else signal.SIG_DFL)
-    yield
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 class EndedAtOnce(BaseException):
@@ -87,6 +85,27 @@ def test_a_wait_in_the_block_can_be_left_at_once():
     assert said == ["noted"]
 
 
+def test_wherever_one_strikes_a_block_it_is_raised_and_handlers_are_as_they_were():
+    """In a program that handles none itself, such as a notebook."""
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
+    work = []
+
+    def block():
+        with held():
+            work.append("begun")
+            work.append("ended")
+
+    num_whole = 0
+    for where, raised in strikes((signals.__file__, contextlib.__file__, __file__), block):
+        assert isinstance(raised, KeyboardInterrupt), where
+        assert work in ([], ["begun", "ended"]), where
+        assert [signal.getsignal(number) for number in signals.SIGNALS] == before, where
+        num_whole += bool(work)
+        work.clear()
+        raised.__traceback__ = None
+    assert num_whole > 20
+
+
 def test_other_threads_need_none():
     seen = []
 
@@ -133,11 +152,11 @@ def test_a_terminal_that_is_closed_interrupts_and_is_no_second_one(first, clock)
         pytest.fail("it goes on")
 
 
-def test_a_second_one_counts_after_the_end_and_without_a_first_all_is_as_it_was(clock):
-    before = [signal.getsignal(number) for number in signals.SIGNALS]
+def test_a_second_one_counts_after_the_end_and_a_first_ends_the_process_there(clock):
     with handled():
         pass
-    assert [signal.getsignal(number) for number in signals.SIGNALS] == before
+    assert {signal.getsignal(number) for number in signals.SIGNALS} == {signal.SIG_DFL}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.raises(KeyboardInterrupt), handled():
         interrupt()
     clock.now += SECOND_SECONDS

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +51,7 @@ def uri(tmp_path_factory):
         writer.summarize_arm(Unit("lstm", "docs"), {"ratio": 1 / 3})
         deleted = writer.open_run(RunKey(Unit("gru"), Phase.REPLICATE, 8), "deleted", {}, {})
         writer._client.delete_run(deleted)
+        writer.close()
     gone = StudyWriter(uri, "gone", folder / "artifacts")
     gone._client.delete_experiment(gone.experiment_id)
     return uri
@@ -64,6 +66,7 @@ def test_frames_of_one_moment_do_not_know_what_comes_later(tmp_path):
     writer.open_run(RunKey(Unit("lstm"), Phase.REPLICATE, 1), "second", {}, {})
     assert list(held.runs()["index"]) == [0] and list(held.runs(Phase.TRIAL)["index"]) == []
     assert list(reader.runs()["index"]) == [0, 1]
+    writer.close()
 
 
 def plain(value):
@@ -77,7 +80,8 @@ def by_id(rows):
 
 def test_the_installed_mlflow_makes_a_known_schema(uri):
     path = uri.removeprefix("sqlite:///")
-    (version,) = sqlite3.connect(path).execute("SELECT version_num FROM alembic_version").fetchone()
+    with closing(sqlite3.connect(path)) as file:
+        (version,) = file.execute("SELECT version_num FROM alembic_version").fetchone()
     assert version in KNOWN_SCHEMAS, "read the new schema, extend source.py, and add its name"
     assert isinstance(open_source(uri), SqliteSource)
 

@@ -32,7 +32,8 @@ def make_tune(**changes):
 
 @pytest.fixture
 def storage(tmp_path):
-    return storages.open_storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    with storages.opened(f"sqlite:///{tmp_path / 'optuna.db'}") as opened:
+        yield opened
 
 
 def loss(values):
@@ -69,21 +70,21 @@ def test_a_crash_anywhere_leaves_the_sequence_as_it_was(tmp_path, sampler):
         "learning_rate": Choices((0.1, 0.2, 0.3, 0.4)),
     }
     tune = make_tune(sampler=sampler, trials=14, space=space if sampler == "grid" else SPACE)
-    whole = tuning.ArmSearch(
-        storages.open_storage(f"sqlite:///{tmp_path / 'a.db'}"), "s", "lstm", tune, 20
-    )
-    expected = [t.values for t in run_to_end(whole)]
+    with storages.opened(f"sqlite:///{tmp_path / 'a.db'}") as store:
+        whole = tuning.ArmSearch(store, "s", "lstm", tune, 20)
+        expected = [t.values for t in run_to_end(whole)]
     url = f"sqlite:///{tmp_path / 'b.db'}"
     seen = {}
     for kill_at in range(40):  # a new process each time: asks, tells one trial, dies
-        own = tuning.ArmSearch(storages.open_storage(url), "s", "lstm", tune, 20)
-        trials = own.ask()
-        seen |= {t.number: t.values for t in trials}
-        if not trials:
-            break
-        if kill_at % 2:  # half of them die before anything is told
-            for trial in trials:
-                own.tell(trial.number, RunState("finished"), loss(trial.values))
+        with storages.opened(url) as store:
+            own = tuning.ArmSearch(store, "s", "lstm", tune, 20)
+            trials = own.ask()
+            seen |= {t.number: t.values for t in trials}
+            if not trials:
+                break
+            if kill_at % 2:  # half of them die before anything is told
+                for trial in trials:
+                    own.tell(trial.number, RunState("finished"), loss(trial.values))
     assert [seen[number] for number in sorted(seen)] == expected
 
 
@@ -94,10 +95,10 @@ def test_what_a_lost_storage_did_not_confirm_is_stored_once(tmp_path, kind):
         return function(*args, **kwargs)
 
     def trials(patience, name):
-        store = storages.open_storage(f"{kind}:///{tmp_path / name}")
-        own = tuning.ArmSearch(store, "s", "lstm", make_tune(), 20, patience=patience)
-        run_to_end(own)
-        return [(t.number, t.state, t.params, t.value) for t in own.trials()]
+        with storages.opened(f"{kind}:///{tmp_path / name}") as store:
+            own = tuning.ArmSearch(store, "s", "lstm", make_tune(), 20, patience=patience)
+            run_to_end(own)
+            return [(t.number, t.state, t.params, t.value) for t in own.trials()]
 
     assert trials(twice, "a.db") == trials(once, "b.db")
 
@@ -111,11 +112,9 @@ def test_a_trial_is_stored_whole_or_not_at_all(storage):
 
 def test_equal_seeds_give_equal_searches_and_others_give_others(tmp_path):
     def values(name, arm, seed):
-        store = storages.open_storage(f"sqlite:///{tmp_path / name}.db")
-        return [
-            t.values
-            for t in run_to_end(tuning.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20))
-        ]
+        with storages.opened(f"sqlite:///{tmp_path / name}.db") as store:
+            own = tuning.ArmSearch(store, "s", arm, make_tune(search_seed=seed), 20)
+            return [t.values for t in run_to_end(own)]
 
     assert values("a", "lstm", 0) == values("b", "lstm", 0)
     assert values("c", "lstm", 1) != values("d", "lstm", 0)
