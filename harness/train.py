@@ -1,17 +1,23 @@
 """The worker under its public name: ``python -m harness.train PLAN.json > RECORDS.jsonl``."""
 
+import signal
 import sys
 from pathlib import Path
 
-if __name__ == "__main__" and not sys.flags.safe_path:
-    # Python looks into the working directory first, where a person may keep a folder ``cells``.
-    if Path(sys.path[0]).resolve() != Path(__file__).resolve().parent.parent:
-        del sys.path[0]
-
-from harness.training import threads
-from harness.training.worker import main
-
 if __name__ == "__main__":
-    exit_code = main(sys.argv[1:])
-    threads.leave(exit_code)
+    if not sys.flags.safe_path:
+        # Python looks into the working directory first, where a person may keep a folder ``cells``.
+        if Path(sys.path[0]).resolve() != Path(__file__).resolve().parent.parent:
+            del sys.path[0]
+    exit_code = 130
+    try:
+        from harness.training.worker import main  # late: it loads torch, for seconds
+
+        exit_code = main(sys.argv[1:])
+    except KeyboardInterrupt:  # where the worker itself does not hear it
+        print("interrupted", file=sys.stderr)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # else it strikes the interpreter's clean-up
+    if threads := sys.modules.get("harness.training.threads"):
+        threads.leave(exit_code)
     sys.exit(exit_code)

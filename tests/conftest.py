@@ -5,6 +5,7 @@ import functools
 import gc
 import os
 import shutil
+import signal
 import sqlite3
 import sys
 
@@ -71,6 +72,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     slow |= {item.path for item in items if item.path.stem in LONG}
     items.sort(key=lambda item: item.path not in slow)
+
+
+@pytest.fixture(scope="session")
+def handlers():
+    """What hears the signals of an end where the tests begin."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+    return {number: signal.getsignal(number) for number in numbers}
+
+
+@pytest.fixture(autouse=True)
+def signals_are_heard_as_before(handlers):
+    """A command has another one end its process, and here that goes on."""
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

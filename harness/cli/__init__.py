@@ -15,6 +15,9 @@ import sys
 from harness.cli import missing
 from harness.store import signals, terminal
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C, as shells have it; typer ends with it."""
+
 try:
     from harness.cli import faults
     from harness.cli.app import app
@@ -23,11 +26,12 @@ except ModuleNotFoundError as error:
         raise
     print(told, file=sys.stderr)
     sys.exit(2)
+except KeyboardInterrupt:  # before main hears signals
+    print("interrupted", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 __all__ = ["app", "main"]
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it; typer ends with it."""
 OBJECTS_BETWEEN_COLLECTIONS = 1_000_000
 """Imports make hundreds of thousands of objects that stay; to search them slows every start."""
 
@@ -38,39 +42,53 @@ def main() -> None:
     The exit code is 2 for what a person can mend, 1 for a fault of the machine or the bench, and
     130 after Ctrl-C.
     """
+    try:
+        code = faults.FAULT
+        with signals.handled():
+            _prepare()
+            code = _run(*faults.arguments_and_debug(sys.argv[1:]))
+    except KeyboardInterrupt:  # where typer does not hear it
+        code = _interrupted(sys.argv[1:])
+    finally:  # whatever ended it: the interpreter would wait for a thread that never ends
+        if threads := sys.modules.get("harness.training.threads"):  # what trains has loaded it
+            threads.leave(code)
+    sys.exit(code)
+
+
+def _prepare() -> None:
+    """Sets what holds for the whole process."""
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     # Where no folder of its own can be written it makes one for a while, and says so at length.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     atexit.register(gc.freeze)  # the interpreter's end would search all of them, for half a second
-    with signals.handled():
-        code = faults.FAULT
-        try:
-            _run(*faults.arguments_and_debug(sys.argv[1:]))
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else int(end.code is not None)
-            raise
-        finally:  # whatever ended it: the interpreter would wait for a thread that never ends
-            if threads := sys.modules.get("harness.training.threads"):  # what trains has loaded it
-                threads.leave(code)
 
 
-def _run(arguments: list[str], is_debugging: bool) -> None:
+def _run(arguments: list[str], is_debugging: bool) -> int:
+    """Runs a command, and returns the exit code; of what ended it, a person has been told."""
     try:
         app(arguments, prog_name="harness")
     except SystemExit as end:
         if faults.is_of_a_users_cell(end):  # a cell that ends the program has not done its work
-            sys.exit(faults.tell(end, debug=is_debugging))
+            return faults.tell(end, debug=is_debugging)
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
         fault = _fault_of_output()
-        if end.code == INTERRUPTED:
-            if arguments[:1] == ["run"]:
-                terminal.tell("interrupted; the same command, without --new, goes on from here")
-        elif fault is not None:
-            sys.exit(_told_of_output(fault))
-        raise
+        if code == INTERRUPTED:
+            return _interrupted(arguments)
+        return code if fault is None else _told_of_output(fault)
     except Exception as error:
         if (fault := _fault_of_output(error)) is not None:
-            sys.exit(_told_of_output(fault))
-        sys.exit(faults.tell(error, debug=is_debugging))
+            return _told_of_output(fault)
+        return faults.tell(error, debug=is_debugging)
+    return 0
+
+
+def _interrupted(words: list[str]) -> int:
+    """Says that a command was interrupted, and returns the exit code."""
+    command = faults.arguments_and_debug(words)[0][:1]
+    if command != ["bench"]:  # which says what it has measured by then
+        goes_on = "; the same command, without --new, goes on from here"
+        terminal.tell(f"interrupted{goes_on if command == ['run'] else ''}")
+    return INTERRUPTED
 
 
 def _fault_of_output(raised: Exception | None = None) -> OSError | None:

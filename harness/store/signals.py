@@ -35,15 +35,16 @@ NEW_LINE = b"\r\n\x1b[?25h"
 def handled() -> Iterator[None]:
     """Has signals do in the block what is said above; a signal that is ignored stays so.
 
-    Once one has come that lasts: what follows is the process's end, where a second one counts too.
+    What follows is the process's end. Once one has come a second one counts there too; else the
+    first one ends the process in silence: an exception would strike the interpreter's own clean-up.
     """
     handler = _Handler()
-    before = _install(handler)
+    _install(handler)
     try:
         yield
     finally:
         if not handler.has_come:
-            _restore(before)
+            _install(signal.SIG_DFL)
 
 
 @contextmanager
@@ -83,9 +84,14 @@ def check() -> None:
     Raises:
         KeyboardInterrupt: One has.
     """
-    handler = _installed()
-    if handler is not None and handler.has_come:
+    if has_come():
         raise KeyboardInterrupt
+
+
+def has_come() -> bool:
+    """Returns whether a signal has come."""
+    handler = _installed()
+    return handler is not None and handler.has_come
 
 
 class _Handler:
@@ -134,12 +140,13 @@ def _installed() -> _Handler | None:
     return next((each for each in handlers if isinstance(each, _Handler)), None)
 
 
-def _install(handler: _Handler) -> dict[int, Any]:
+def _install(handler: _Handler | signal.Handlers) -> dict[int, Any]:
     """Has a handler get the signals that are not ignored, and returns what got them before."""
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in heard}
 
 
 def _restore(before: Mapping[int, Any]) -> None:
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    """Undoes :func:`_install`, SIGINT last: from then on an exception may come, as before."""
+    for number in reversed(list(before)):
+        signal.signal(number, before[number])

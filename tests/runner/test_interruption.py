@@ -29,12 +29,9 @@ def opening(monkeypatch):
     }
     for name, stand_in in {**opened, **others}.items():
         monkeypatch.setattr(scheduler, name, stand_in)
-    before = [(number, signal.getsignal(number)) for number in signals.SIGNALS]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with signals.handled():
         yield SimpleNamespace(**opened)
-    for number, handler in before:
-        signal.signal(number, handler)
 
 
 def scheduler_of_nothing():
