@@ -11,18 +11,16 @@ import math
 import shutil
 import subprocess
 import sys
-import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 import small_study
 import written_study
-from PIL import Image
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from drawn import LOAD_MS, WHOLE, WORDS, experiment_of, page_of, pixels, plots, rgb, soon, titles
+from playwright.sync_api import Browser, Page, sync_playwright
 from rich.console import Console
 
 import harness
@@ -50,24 +48,9 @@ FLAGS = (
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ),
 )
-LOAD_MS = 180_000
-"""A page takes a second or two; a machine that others use may stand still for a while."""
 UI = "from harness.store import server; server.IDLE_SECONDS = 600.0; from harness import cli; "
 UI += "cli.main()"
 """`harness`, which waits for MLflow's server as long as a machine may need that others use."""
-WHOLE = "e => [e, ...e.querySelectorAll('*')].every(x => x.scrollWidth <= x.clientWidth + 1)"
-WORDS = """block => {
-  const words = [], texts = document.createTreeWalker(block, NodeFilter.SHOW_TEXT);
-  while (texts.nextNode()) for (const found of texts.currentNode.data.matchAll(/[^\\s-]+/g)) {
-    const range = document.createRange();
-    range.setStart(texts.currentNode, found.index);
-    range.setEnd(texts.currentNode, found.index + found[0].length);
-    const lines = new Set([...range.getClientRects()].map(box => Math.round(box.top)));
-    words.push([found[0], lines.size]);
-  }
-  return words;
-}"""
-"""Returns each word of an element, and in how many lines it stands."""
 UNFOLD = "mlflow.experiment.metadata_editor.expand_button"
 """What MLflow calls the arrow that unfolds a description."""
 METRIC = "validation/perplexity"
@@ -142,22 +125,6 @@ def page(browser: Browser) -> Iterator[Page]:
     page.close()
 
 
-def soon(shows: Callable[[], Any]) -> Any:
-    """Returns what a function returns once it raises nothing.
-
-    MLflow's pages come in parts: a row before its cells, a chart before its last curve, texts
-    before their last place. What must be there in the end is asked for until it is.
-    """
-    end = time.monotonic() + LOAD_MS / 1000
-    while True:
-        try:
-            return shows()
-        except (AssertionError, LookupError, TypeError, ValueError, Error):
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.1)
-
-
 def test_the_report_shows_its_figures_without_a_network_or_an_error(folder, page):
     errors, asked = [], []
     page.on(
@@ -222,10 +189,6 @@ def test_a_phone_draws_a_whole_page_to_zoom_into(browser, address):
     page.close()
 
 
-def experiment_of(address: str) -> str:
-    return address.split("/experiments/")[1].split("/")[0]
-
-
 def test_the_address_that_is_said_shows_the_verdict_and_the_first_table_whole(
     report, address, page
 ):
@@ -285,11 +248,6 @@ def test_no_word_of_an_unfolded_description_is_broken(study, shown, written, add
         assert [word for word, num_lines in words if num_lines != 1] == []
 
     soon(shows)
-
-
-def page_of(address: str, experiment: str, key: str) -> str:
-    start = address.partition("#")[0]
-    return f"{start}#/experiments/{experiment}/runs?{views.address(key)}"
 
 
 def test_a_study_that_runs_says_how_far_it_is(written, address, page):
@@ -393,36 +351,6 @@ def test_an_arm_has_its_own_colour_in_every_chart(address, page):
         page.goto("about:blank")
         page.goto(start.format(key) + "&compareRunsMode=CHART")
         soon(shows)
-
-
-def titles(page: Page) -> list[str]:
-    """Returns what stands over the charts."""
-    return page.locator("h4").all_inner_texts()
-
-
-def rgb(color: str) -> tuple[int, ...]:
-    return tuple(int(color[i : i + 2], 16) for i in (1, 3, 5))
-
-
-def pixels(png: bytes) -> set[tuple[int, ...]]:
-    """Returns the colours that at least a hundred pixels of an image have."""
-    counts = Image.open(io.BytesIO(png)).convert("RGB").getcolors(2**24)
-    return {color for count, color in counts if count >= 100}
-
-
-def plots(page: Page, count: int) -> list[list[dict[str, Any]]]:
-    """Returns the traces of the first plots, once all of them are drawn."""
-    drawn = (
-        "count => [...document.querySelectorAll('.js-plotly-plot')]"
-        ".filter(plot => plot.data).length >= count"
-    )
-    page.wait_for_function(drawn, arg=count)
-    data = (
-        "plots => plots.map(p => p.data.map(t => ({name: t.name, x: [...(t.x ?? [])],"
-        " y: [...(t.y ?? [])], colors: [...new Set([t.marker?.color, t.line?.color].flat()"
-        ".filter(c => c).map(c => c.slice(0, 7)))]})))"
-    )
-    return page.locator(".js-plotly-plot").evaluate_all(data)[:count]
 
 
 def test_the_comparison_of_two_runs_draws_both_curves(folder, address, page):
