@@ -297,6 +297,6 @@ def test_a_closed_terminal_ends_an_interrupted_launch_and_its_threads(cell):
             assert os.read(terminal, 5) == b"begun"
             os.close(terminal)
             process.stdin.close()
-            assert process.wait(timeout=60) == 130
+            assert process.wait(timeout=300) == 130
         finally:
             process.kill()

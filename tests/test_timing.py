@@ -15,13 +15,14 @@ CPU = torch.device("cpu")
 
 
 def test_a_clock_tells_the_time_between_its_marks():
-    clock, begun = timing.Clock(CPU), time.perf_counter()
+    begun = time.perf_counter()
+    clock = timing.Clock(CPU)
     for _ in range(3):
         time.sleep(0.01)
         clock.mark()
     durations = clock.durations()
     assert len(durations) == 3 and min(durations) >= 0.01
-    assert sum(durations) <= time.perf_counter() - begun + 0.001
+    assert sum(durations) <= time.perf_counter() - begun + 1e-6  # as they are rounded
     assert clock.durations() == []
     clock.mark()
     assert len(clock.durations()) == 1  # from the last mark on

@@ -159,8 +159,8 @@ def test_a_server_that_is_away_is_the_reason_why_a_lost_lock_is_not_taken_again(
     postgres, take, monkeypatch
 ):
     """Not that there is no session: a person is told the reason."""
-    monkeypatch.setattr(databases, "CONNECT_SECONDS", 2)
     lock = take("process 1")
+    monkeypatch.setattr(databases, "CONNECT_SECONDS", 2)
     postgres.stop()
     try:
         for _ in range(2):

@@ -129,7 +129,6 @@ def test_a_run_takes_five_calls_and_its_status_comes_last(own, monkeypatch):
 def test_a_reader_that_holds_the_store_for_5_seconds_delays_records_and_nothing_else(
     own, store, monkeypatch
 ):
-    monkeypatch.setattr(patience, "NOTICE_SECONDS", 1.0)
     train(own, KEYS[0])
     own.drain()
     is_held, lets_go = threading.Event(), threading.Event()
@@ -144,14 +143,16 @@ def test_a_reader_that_holds_the_store_for_5_seconds_delays_records_and_nothing_
     thread = threading.Thread(target=hold)
     thread.start()
     is_held.wait()
-    begun = time.time()
+    begun = time.monotonic()
+    monkeypatch.setattr(patience, "NOTICE_SECONDS", 1.0)
     try:
         train(own, KEYS[1])
         until_late(own)
         train(own, KEYS[2])
         assert "does not answer since" in own.lines[0] and len(own.lines) == 1
         assert own.ended == [(KEYS[0], RunState.FINISHED)]
-        time.sleep(max(0.0, begun + 5 - time.time()))
+        time.sleep(max(0.0, begun + 5 - time.monotonic()))
+        monkeypatch.setattr(patience, "NOTICE_SECONDS", 3600.0)
     finally:
         lets_go.set()
     assert_whole(own)

@@ -215,7 +215,7 @@ def test_a_second_one_ends_a_block_that_does_not_end(second, tmp_path):
         assert process.poll() is None
         later.touch()
         process.send_signal(second)
-        said = process.communicate(timeout=60)[1]
+        said = process.communicate(timeout=300)[1]
     assert process.returncode == 128 + second
     assert said == (
         "interrupted twice: ended at once; the same command goes on from what is stored\n"
@@ -241,7 +241,7 @@ with handled():
 """
 
 
-def read_until(terminal, words, seconds=120.0):
+def read_until(terminal, words, seconds=300.0):
     """Returns what a program wrote into its terminal, up to some words or to its end."""
     said, end = b"", time.monotonic() + seconds
     while words not in said:
@@ -267,7 +267,7 @@ def test_a_second_one_leaves_the_terminal_its_cursor(monkeypatch):
             time.sleep(SECOND_SECONDS + 0.1)
             bar.send_signal(signal.SIGINT)
             said = read_until(terminal, b"no such words")
-            assert bar.wait(timeout=60) == 128 + signal.SIGINT
+            assert bar.wait(timeout=300) == 128 + signal.SIGINT
         finally:
             bar.kill()
     os.close(terminal)

@@ -37,7 +37,7 @@ def memory(monkeypatch):
         advance(shard, to_update)
 
     def begin(own, plan, pool=None, begin=pack.Pack.__init__):
-        until = time.monotonic() + 2  # a thread that has said its last may not have left it yet
+        until = time.monotonic() + 300  # a thread that has said its last may not have left it yet
         while alive and time.monotonic() < until:
             time.sleep(0.001)
         sizes.append((len(plan.runs), len(alive)))

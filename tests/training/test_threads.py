@@ -69,7 +69,7 @@ def test_wherever_work_is_interrupted_on_its_way_to_a_thread_the_end_is_soon(lef
             sys.settrace(None)
         has_begun = begun.wait(0.05)
         num_begun += has_begun
-        watchdog = threading.Timer(5, released.set)
+        watchdog = threading.Timer(300, released.set)
         watchdog.start()
         left.clear()
         pool.end()
