@@ -6,7 +6,7 @@ import numpy as np
 
 from ptx import operations
 from ptx.counts import Counts
-from ptx.memory import WORD, Clock, Device, Fault, Region
+from ptx.memory import HALF, WORD, Clock, Device, Fault, Region
 from ptx.operations import TYPES
 from ptx.program import Program
 
@@ -65,10 +65,14 @@ class Cluster:
             number * size + lanes, block, 0 * block + number, none, none.copy(), none.copy()
         )
         self.at, self.does = np.zeros(size, np.int64), np.full(size, RUNS)
-        words = [
-            np.full(shared_bytes // WORD, 0x7FC00000, np.uint32) for _ in range(self.num_blocks)
+        place = HALF if program.has_halves else WORD
+        self.shared = [
+            Region(
+                np.full(shared_bytes, 255, np.uint8).view(f"u{place}"),
+                f"shared memory of block {b}",
+            )
+            for b in range(self.num_blocks)
         ]
-        self.shared = [Region(w, f"shared memory of block {b}") for b, w in enumerate(words)]
         self.last_visit = np.full(self.num_blocks, -1)
         self._starts = np.array(sorted(device.regions), np.int64)
         self._regions = [device.regions[int(start)] for start in self._starts]

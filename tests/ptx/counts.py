@@ -40,11 +40,12 @@ class Counts:
         """Counts an access of a block's own shared memory.
 
         A warp takes a turn for each 128 bytes of what its lanes ask for; a word that several lanes
-        ask for is had once, and two words in one bank one after the other.
+        ask for, or for a half of it, is had once, and two words in one bank one after the other.
         """
-        turns = warps * (size // WORD) + lanes // (AT_ONCE // size)
-        words = offsets[:, None] // WORD + np.arange(size // WORD)
-        pairs = np.unique(np.stack([np.repeat(turns, size // WORD), words.ravel()]), axis=1)
+        num_words = max(1, size // WORD)
+        turns = warps * num_words + lanes // (AT_ONCE // size)
+        words = offsets[:, None] // WORD + np.arange(num_words)
+        pairs = np.unique(np.stack([np.repeat(turns, num_words), words.ravel()]), axis=1)
         of_bank, counts = np.unique(pairs[0] * BANKS + pairs[1] % BANKS, return_counts=True)
         turns_there, where = np.unique(of_bank // BANKS, return_inverse=True)
         longest = np.zeros(len(turns_there), int)

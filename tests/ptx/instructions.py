@@ -10,9 +10,17 @@ from ptx.memory import WORD, Fault
 from ptx.operations import TYPES
 from ptx.program import Instruction, PtxError
 
-MULTIPLIED = ("sync", "aligned", "m16n8k8", "row", "col", "f32", "tf32", "tf32", "f32")
+MULTIPLIED = {
+    ("sync", "aligned", shape, "row", "col", "f32", kind, kind, "f32"): numbers
+    for shape, kind, numbers in (
+        ("m16n8k8", "tf32", operations.of_tf32),
+        ("m16n8k16", "bf16", operations.of_bfloat16),
+    )
+}
+"""What tensor cores multiply here, and how a word becomes numbers."""
 MATRICES = ("sync", "aligned", "m8n8", "x4", "shared", "b16")
-"""What tensor cores do here."""
+TRANSPOSED = ("sync", "aligned", "m8n8", "x4", "trans", "shared", "b16")
+"""What they load."""
 
 
 def compiled(instruction: Instruction) -> Action:
@@ -98,14 +106,14 @@ def _load(instruction: Instruction) -> Action:
         addresses = cluster.address(address, now)
         if space == "param":
             places = addresses[:, None] + np.arange(size * len(targets))
-            words = cluster.parameters[places]
+            loaded = cluster.parameters[places]
         else:
-            words = np.empty((len(now), size * len(targets) // WORD), np.uint32)
+            loaded = np.empty((len(now), size * len(targets)), np.uint8)
             for region, which, offsets in cluster.reach(space, addresses, now):
                 times = cluster.clock[now[which]]
-                words[which] = region.load(offsets, size * len(targets), times)
+                loaded[which] = region.load(offsets, size * len(targets), times)
             cluster.count("ld", space, addresses, size * len(targets), now)
-        values = np.ascontiguousarray(words).view(TYPES[kind])
+        values = np.ascontiguousarray(loaded).view(TYPES[kind])
         for k, target in enumerate(targets):
             cluster.put(target, values[:, k], now)
 
@@ -118,10 +126,10 @@ def _store(instruction: Instruction) -> Action:
 
     def act(cluster: Cluster, now: np.ndarray) -> None:
         values = np.stack([cluster.get(source, kind, now) for source in sources], axis=1)
-        words = np.ascontiguousarray(values).view(np.uint32)
+        stored = np.ascontiguousarray(values).view(np.uint8)
         addresses = cluster.address(address, now)
         for region, which, offsets in cluster.reach(space, addresses, now):
-            region.store(offsets, words[which], cluster.clock[now[which]])
+            region.store(offsets, stored[which], cluster.clock[now[which]])
         cluster.count("st", space, addresses, values.shape[1] * values.itemsize, now)
 
     return act
@@ -213,8 +221,9 @@ def _map(instruction: Instruction) -> Action:
 
 
 def _multiply(instruction: Instruction) -> Action:
-    if instruction.modifiers != MULTIPLIED:
+    if instruction.modifiers not in MULTIPLIED:
         raise PtxError(f"a tensor core's product must be known, but got {instruction.text!r}.")
+    numbers = MULTIPLIED[instruction.modifiers]
     targets, *parts = instruction.operands
 
     def act(cluster: Cluster, now: np.ndarray) -> None:
@@ -228,7 +237,7 @@ def _multiply(instruction: Instruction) -> Action:
 
         a, b, sums = of_warps(parts[0], "u32"), of_warps(parts[1], "u32"), of_warps(parts[2], "f32")
         result = (
-            (sums + operations.product_tf32(a, b))
+            (sums + operations.product(a, b, numbers))
             .astype(np.float32)
             .reshape(len(now), len(targets))
         )
@@ -239,21 +248,27 @@ def _multiply(instruction: Instruction) -> Action:
 
 
 def _load_matrices(instruction: Instruction) -> Action:
-    """Of ``ldmatrix``: lane 8 m + r has the address of row r of matrix m, which has 16 bytes."""
-    if instruction.modifiers != MATRICES:
+    """Of ``ldmatrix``: lane 8 m + r has the address of row r of matrix m, which has 16 bytes.
+
+    Each lane gets a word of each matrix, whose numbers have 2 bytes, or of the matrix transposed.
+    """
+    if instruction.modifiers not in (MATRICES, TRANSPOSED):
         raise PtxError(f"matrices must be of a known kind, but got {instruction.text!r}.")
     targets, address = instruction.operands
 
     def act(cluster: Cluster, now: np.ndarray) -> None:
         cluster.together(now)
         addresses = cluster.address(address, now)
-        rows = np.empty((len(now), 4), np.uint32)
+        rows = np.empty((len(now), 4 * WORD), np.uint8)
         for region, which, offsets in cluster.reach("shared", addresses, now):
             rows[which] = region.load(offsets, 4 * WORD, cluster.clock[now[which]])
+        matrices = rows.view(np.uint16).reshape(-1, 4, 8, 8)
+        if instruction.modifiers == TRANSPOSED:
+            matrices = matrices.swapaxes(2, 3)
+        words = np.ascontiguousarray(matrices).view(np.uint32)
         row, word = np.divmod(np.arange(WARP), 4)
-        of_warps = rows.reshape(-1, WARP, 4)
         for matrix, target in enumerate(targets):
-            cluster.put(target, of_warps[:, 8 * matrix + row, word].reshape(-1), now)
+            cluster.put(target, words[:, matrix, row, word].reshape(-1), now)
 
     return act
 

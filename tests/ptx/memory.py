@@ -1,17 +1,20 @@
 """Memory that tells what a device would not forgive: places, and who met there.
 
-Places are words of 4 bytes. Two accesses of one place, of which one writes, must have a barrier
-between them: a block's own where both threads are of one block, a cluster's else. What happened at
-a barrier is counted, so that the order in which the machine runs the threads does not matter.
-An order that follows from a block's barrier and a cluster's together, where a thread has arrived at
-the latter and not left it, is not known: then it tells of two that meet who do not.
+Places are words of 4 bytes, or halves of words where an instruction takes 2 bytes. Two accesses of
+one place, of which one writes, must have a barrier between them: a block's own where both threads
+are of one block, a cluster's else. What happened at a barrier is counted, so that the order in
+which the machine runs the threads does not matter. An order that follows from a block's barrier and
+a cluster's together, where a thread has arrived at the latter and not left it, is not known: then
+it tells of two that meet who do not.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 
-WORD = 4
+from ptx.program import PtxError
+
+HALF, WORD = 2, 4
 NOBODY, SEVERAL = -1, -2
 OF_TENSOR = 1 << 40
 """How far apart two tensors are."""
@@ -88,17 +91,18 @@ class Last:
 
 
 class Region:
-    """A run of words.
+    """A run of places.
 
     Args:
-        words: As unsigned integers of 4 bytes; whoever made them sees what is written.
+        content: Unsigned integers, one of each place; whoever made them sees what is written.
         name: For messages.
         start: The address of the first.
     """
 
-    def __init__(self, words: np.ndarray, name: str, start: int = 0):
-        self.words, self.name, self.start = words, name, start
-        self._written, self._read = Last(len(words)), Last(len(words))
+    def __init__(self, content: np.ndarray, name: str, start: int = 0):
+        self.content, self.name, self.start = content, name, start
+        self._size = content.itemsize
+        self._written, self._read = Last(len(content)), Last(len(content))
 
     def never_arrive(self, cluster: int, threads: np.ndarray, arrivals: int) -> None:
         """Notes that threads ended which arrived at so many barriers of their cluster."""
@@ -106,46 +110,48 @@ class Region:
             last.never_arrive(cluster, threads, arrivals)
 
     def load(self, offsets: np.ndarray, size: int, now: Clock) -> np.ndarray:
-        """Returns (accesses, size / 4) words.
+        """Returns (accesses, size) bytes.
 
         Raises:
             Fault: An access is not aligned, outside, or meets a write.
         """
         places = self._places(offsets, size)
-        every = np.repeat(np.arange(len(offsets)), size // WORD)
+        every = np.repeat(np.arange(len(offsets)), size // self._size)
         flat, times = places.ravel(), now[every]
         self._must(self._written.is_before(flat, times), "reads", self._written, flat, times)
         self._read.join(flat, times)
-        return self.words[places]
+        return self.content[places].view(np.uint8)
 
     def store(self, offsets: np.ndarray, values: np.ndarray, now: Clock) -> None:
-        """Writes (accesses, words).
+        """Writes (accesses, bytes).
 
         Raises:
             Fault: An access is not aligned, outside, or meets another one.
         """
-        places = self._places(offsets, values.shape[1] * WORD)
-        every = np.repeat(np.arange(len(offsets)), values.shape[1])
+        places = self._places(offsets, values.shape[1])
+        every = np.repeat(np.arange(len(offsets)), places.shape[1])
         flat, times = places.ravel(), now[every]
         self._must(self._written.is_before(flat, times), "writes", self._written, flat, times)
         self._must(self._read.is_before(flat, times), "writes", self._read, flat, times)
         self._written.take(flat, times)
         meets = self._written.thread[flat] == times.thread
         self._must(meets, "writes", self._written, flat, times)
-        self.words[places] = values
+        self.content[places] = values.view(self.content.dtype)
 
     def _places(self, offsets: np.ndarray, size: int) -> np.ndarray:
-        outside = (offsets < 0) | (offsets + size > len(self.words) * WORD)
+        if size < self._size:
+            raise PtxError(f"{self.name}: an access must have {self._size} bytes, but got {size}.")
+        outside = (offsets < 0) | (offsets + size > self.content.nbytes)
         if outside.any():
             raise Fault(
                 f"{self.name} must hold the address, but got offset={offsets[outside][0]}, "
-                f"bytes={size} of {len(self.words) * WORD}."
+                f"bytes={size} of {self.content.nbytes}."
             )
         odd = (self.start + offsets) % size != 0
         if odd.any():
             got = f"{offsets[odd][0]}" + (f" from {self.start:#x}" if self.start % size else "")
             raise Fault(f"{self.name}: an access of {size} bytes must be aligned, but got {got}.")
-        return offsets[:, None] // WORD + np.arange(size // WORD)
+        return offsets[:, None] // self._size + np.arange(size // self._size)
 
     def _must(
         self, holds: np.ndarray, what: str, last: Last, places: np.ndarray, now: Clock
@@ -156,9 +162,10 @@ class Region:
         other = int(last.thread[places[first]])
         did = "writes" if last is self._written else "reads"
         told = "several threads" if other == SEVERAL else f"thread {other}"
+        place = "word" if self._size == WORD else "half"
         raise Fault(
-            f"{self.name}, word {places[first]}: a barrier must lie between threads that meet, but "
-            f"thread {now.thread[first]} {what} what {told} {did}."
+            f"{self.name}, {place} {places[first]}: a barrier must lie between threads that meet, "
+            f"but thread {now.thread[first]} {what} what {told} {did}."
         )
 
 
@@ -173,13 +180,13 @@ class Device:
     regions: dict[int, Region] = field(default_factory=dict)
 
     def hold(self, array: np.ndarray, name: str) -> int:
-        """Takes a contiguous array whose numbers have 4 or 8 bytes, and returns its address.
+        """Takes a contiguous array whose numbers have 2, 4 or 8 bytes, and returns its address.
 
         No two arrays lie near one another, so that what is beyond one is nobody's; the address is
         a multiple of what the array's own is, up to 256.
         """
         assert array.flags.c_contiguous
-        words = array.reshape(-1).view(np.uint32)
+        content = array.reshape(-1).view(np.uint16 if array.itemsize == HALF else np.uint32)
         address = (1 + len(self.regions)) * OF_TENSOR + array.ctypes.data % 256
-        self.regions[address] = Region(words, name, address)
+        self.regions[address] = Region(content, name, address)
         return address

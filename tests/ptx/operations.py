@@ -41,6 +41,7 @@ COMPARISONS: dict[str, Function] = {
 ROUNDED = {"rni": np.rint, "rzi": np.trunc, "rmi": np.floor, "rpi": np.ceil}
 """To whole numbers."""
 DIRECTED = ("rm", "rz", "rp")
+BFLOAT16 = ("bf16", "bf16x2")
 UNDIRECTED = ("rn", "approx", "full", "ftz")
 """What changes a result by a rounding at most: small numbers are not made zero here."""
 
@@ -70,6 +71,8 @@ def function(instruction: Instruction) -> tuple[Function, str, list[str]]:
         return _comparison(words[0], taken), "pred", [taken, taken]
     if name == "selp":
         return lambda a, b, p: np.where(p, a, b), result, [taken, taken, "pred"]
+    if name == "cvt" and {*words} & {*BFLOAT16}:
+        return _to_bfloat16(instruction)
     if name == "cvt":
         return _conversion(words, named[0], named[1]), named[0], [named[1]]
     if name in ("shl", "shr"):
@@ -96,7 +99,7 @@ def _own_words(name: str) -> tuple[str, ...]:
     if name == "setp":
         return ("nan", "num", *COMPARISONS, *UNORDERED, *SAME)
     if name == "cvt":
-        return ("sat", *ROUNDED)
+        return ("sat", *ROUNDED, *BFLOAT16)
     if name in ("mul", "mad"):
         return ("lo", "hi", "wide", *(DIRECTED if name == "mul" else ()))
     if name in ("min", "max"):
@@ -127,6 +130,25 @@ def _conversion(words: tuple[str, ...], result: str, taken: str) -> Function:
             return lambda a: _whole(made(a), result, taken)
         return (lambda a: a.astype(into)) if made is None else lambda a: made(a).astype(into)
     return lambda a: a.astype(into)
+
+
+def _to_bfloat16(instruction: Instruction) -> tuple[Function, str, list[str]]:
+    """Rounds a float32 to bfloat16, or two to a word, the first of which becomes its upper half."""
+    if instruction.modifiers == ("rn", "bf16", "f32"):
+        return bfloat16, "u16", ["f32"]
+    if instruction.modifiers == ("rn", "bf16x2", "f32"):
+
+        def both(upper: Values, lower: Values) -> Values:
+            return bfloat16(upper).astype(np.uint32) << np.uint32(16) | bfloat16(lower)
+
+        return both, "u32", ["f32", "f32"]
+    raise PtxError(f"an instruction must be known, but got {instruction.text!r}.")
+
+
+def bfloat16(a: Values) -> Values:
+    """Returns the halves that hold a float32 rounded to nearest, ties to even."""
+    words = np.ascontiguousarray(a).view(np.uint32).astype(np.uint64)
+    return np.where(np.isnan(a), 0x7FFF, words + 0x7FFF + (words >> 16 & 1) >> 16).astype(np.uint16)
 
 
 def _whole(rounded: Values, result: str, taken: str) -> Values:
@@ -288,27 +310,35 @@ def permuted(a: Values, b: Values, selected: Values) -> Values:
     return result.view(np.uint32)[:, 0]
 
 
-def product_tf32(a: Values, b: Values) -> Values:
-    """Returns the sums of ``mma.m16n8k8`` of warps.
+def product(a: Values, b: Values, numbers: Callable[[Values], Values]) -> Values:
+    """Returns the sums of ``mma.m16n8k8`` of warps, or of ``mma.m16n8k16``, two numbers a word.
 
     Args:
-        a: (warps, 32, 4), what each lane has of 16 x 8 numbers.
+        a: (warps, 32, 4), what each lane has of 16 x 8 words.
         b: (warps, 32, 2), of 8 x 8.
+        numbers: Makes the numbers of words, which follow one another in a sum.
 
     Returns:
         (warps, 32, 4), of 16 x 8.
     """
-    left = np.empty((len(a), 16, 8))
-    right = np.empty((len(a), 8, 8))
+    left = np.empty((len(a), 16, 8), np.uint32)
+    right = np.empty((len(a), 8, 8), np.uint32)  # a row is a column of the factor
     group, member = np.divmod(np.arange(32), 4)
     for i in range(4):
-        left[:, group + i % 2 * 8, member + i // 2 * 4] = _tf32(a[:, :, i])
+        left[:, group + i % 2 * 8, member + i // 2 * 4] = a[:, :, i]
     for i in range(2):
-        right[:, member + i * 4, group] = _tf32(b[:, :, i])
-    sums = left @ right
+        right[:, group, member + i * 4] = b[:, :, i]
+    sums = numbers(left) @ numbers(right).swapaxes(1, 2)
     parts = [sums[:, group + i // 2 * 8, 2 * member + i % 2] for i in range(4)]
     return np.stack(parts, axis=-1)
 
 
-def _tf32(words: Values) -> Values:
+def of_tf32(words: Values) -> Values:
+    """Returns the numbers of words, one of each."""
     return (words & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+
+def of_bfloat16(words: Values) -> Values:
+    """Returns the numbers of words, two of each, the lower half first."""
+    wide = words.view(np.uint16).astype(np.uint32) << np.uint32(16)
+    return wide.view(np.float32).astype(np.float64)

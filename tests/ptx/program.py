@@ -54,6 +54,7 @@ class Program:
         shared: Name -> offset in a block's shared memory.
         cluster_size: Blocks of a cluster.
         num_threads: The most of a block; 0 where the text does not say.
+        has_halves: Whether an instruction loads or stores 2 bytes.
         order: Of the blocks: whatever may come before a block, but for what a loop repeats, does,
             and a loop comes whole. So threads that part meet again where they can, as on a device.
     """
@@ -66,6 +67,7 @@ class Program:
     shared: dict[str, int]
     cluster_size: int
     num_threads: int
+    has_halves: bool
     order: tuple[int, ...]
 
 
@@ -116,6 +118,11 @@ def _program(
         shared,
         int(cluster[1]) if cluster else 1,
         int(threads[1]) if threads else 0,
+        any(
+            one.operation in ("ld", "st") and {*one.modifiers} & {"b16", "u16", "s16"}
+            for block in blocks
+            for one in block
+        ),
         tuple(_ordered(_graph(blocks, labels), range(len(blocks)))),
     )
 

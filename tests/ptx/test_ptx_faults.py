@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from ptx.counts import Counts
 from ptx.memory import Fault
+from ptx.program import PtxError
 from ptx.small_kernels import THREADS, run
 
 OWN = """
@@ -57,6 +59,58 @@ def test_threads_that_meet_need_a_barrier_between_them():
         run(f"{OWN}ld.shared.u32 %r5, [%rd10];\nst.shared.u32 [%rd11], %r5;")
     with pytest.raises(Fault, match="word 0: .* writes what thread 63 writes"):
         run(f"{OWN}st.shared.u32 [%rd10], %r1;")
+
+
+HALVES = """
+    mov.u64 %rd10, shared;
+    mad.wide.u32 %rd11, %r1, 2, %rd10;
+    xor.b32 %r2, %r1, 1;
+    mad.wide.u32 %rd12, %r2, 2, %rd10;
+    and.b32 %r3, %r1, -2;
+    mad.wide.u32 %rd13, %r3, 2, %rd10;
+    cvt.u16.u32 %h1, %r1;
+"""
+"""%rd11 is where a thread's half of a word lies, %rd12 that of its neighbour, %rd13 the word."""
+OF_HALVES = {"registers": ".reg .b16 %h<9>;"}
+
+
+def test_threads_may_write_the_halves_of_a_word():
+    write = f"{HALVES}st.shared.u16 [%rd11], %h1;\n"
+    reads = "cvt.u64.u32 %rd20, %r5;\nst.global.u64 [%rd1], %rd20;"
+    words = np.zeros(THREADS, np.int64)
+    run(f"{write}bar.sync 0;\nld.shared.u32 %r5, [%rd13];\n{reads}", words, **OF_HALVES)
+    assert list(words) == [(n | 1) << 16 | n & ~1 for n in range(THREADS)]
+    with pytest.raises(Fault, match=r"half 1: a barrier .* thread 0 reads what thread 1 writes"):
+        run(f"{write}ld.shared.u32 %r5, [%rd13];", **OF_HALVES)
+    with pytest.raises(Fault, match=r"half 1: a barrier .* thread 0 writes what thread 1 writes"):
+        run(f"{write}st.shared.u16 [%rd12], %h1;", **OF_HALVES)
+    # Whoever has one half and writes the word meets who has the other.
+    with pytest.raises(Fault, match="writes what thread 1 writes"):
+        run(f"{HALVES}st.shared.u32 [%rd13], %r1;\nst.shared.u16 [%rd11], %h1;", **OF_HALVES)
+    run(f"{write}ld.shared.u16 %h2, [%rd11];", **OF_HALVES)
+    with pytest.raises(Fault, match="of 4 bytes must be aligned, but got 2"):
+        run(f"{write}bar.sync 0;\nld.shared.u32 %r5, [%rd11];", **OF_HALVES)
+
+
+def test_a_half_of_a_tensors_word_is_told():
+    """Its places are words."""
+    with pytest.raises(PtxError, match="array 0: an access must have 4 bytes, but got 2"):
+        run("ld.global.u16 %h1, [%rd1];", np.zeros(THREADS, np.int64), **OF_HALVES)
+
+
+def test_halves_of_a_word_are_had_at_once():
+    """32 of them lie in 16 banks; of words two in a bank are had one after the other."""
+
+    def cycles(offsets, size):
+        counts, lanes = Counts(), np.arange(32)
+        counts.access("ld", 0 * lanes, lanes, offsets, size)
+        return counts.cycles["ld"], counts.least["ld"]
+
+    lanes = np.arange(32)
+    assert cycles(2 * lanes, 2) == (1, 1)
+    assert cycles(128 * (lanes % 2) + 2 * lanes, 2) == (2, 1)
+    assert cycles(4 * lanes, 4) == (1, 1)
+    assert cycles(8 * lanes, 8) == (2, 2)
 
 
 WARPS = f"{OWN}setp.lt.u32 %p1, %r1, 32;\nsetp.eq.u32 %p2, %r1, 32;\n"

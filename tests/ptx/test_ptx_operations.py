@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+import torch
 
 from ptx.machine import launch
 from ptx.memory import Device
@@ -13,7 +14,7 @@ from ptx.small_kernels import THREADS, run
 MOST = 2**31
 
 
-def computed(text, kind, *given):
+def computed(text, kind, *given, registers=""):
     """What an instruction makes of arrays, whose numbers and result are of one type."""
     prefix = {"f32": "%f", "f64": "%fd", "u32": "%r", "s32": "%r", "u64": "%rd", "s64": "%rd"}[kind]
     loads = "\n".join(
@@ -27,7 +28,8 @@ def computed(text, kind, *given):
     step = 8 // dtype.itemsize
     for array, numbers in zip(padded, given, strict=False):
         array[::step] = np.resize(np.array(numbers, dtype), THREADS)
-    run(f"{loads}\n{text}\nst.global.{kind} [%rd4], {prefix}20;", *padded)
+    body = f"{loads}\n{text}\nst.global.{kind} [%rd4], {prefix}20;"
+    run(body, *padded, registers=registers)
     return padded[3][::step][: len(given[0])]
 
 
@@ -144,6 +146,36 @@ def test_a_number_outside_of_whole_ones_is_the_nearest_of_them():
     assert whole("s64", "%rd21", high) == [v >> 32 for v in exact]
 
 
+def bfloat16(numbers):
+    """What torch makes of them, as the upper halves of words."""
+    rounded = torch.from_numpy(np.array(numbers, np.float32)).to(torch.bfloat16)
+    return rounded.view(torch.int16).numpy().view(np.uint16).astype(np.uint32)
+
+
+BESIDE_BFLOAT16 = [
+    *(1.0, -1.5, 0.1, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -(1 + 2**-8)),
+    *(0.0, -0.0, 3.4e38, -3.4e38, np.inf, -np.inf, 1e-40, 2**-134, 3 * 2**-135),
+]
+"""Among them some between two of bfloat16, beyond the largest, and below the least normal one."""
+
+
+def test_bfloat16_is_the_nearest_one():
+    one = "cvt.rn.bf16.f32 %h1, $0;\nmov.b32 $r, {%h0, %h1};"
+    halves = "mov.u16 %h0, 0;\n" + one
+    numbers = np.array(BESIDE_BFLOAT16, np.float32)
+    found = computed(halves, "f32", numbers, registers=".reg .b16 %h<9>;").view(np.uint32)
+    np.testing.assert_array_equal(found >> 16, bfloat16(numbers))
+    (none,) = computed(halves, "f32", [np.nan], registers=".reg .b16 %h<9>;")
+    assert np.isnan(none)
+
+
+def test_the_first_of_two_becomes_the_upper_half_of_a_word():
+    upper, lower = BESIDE_BFLOAT16, BESIDE_BFLOAT16[5:] + BESIDE_BFLOAT16[:5]
+    text = "cvt.rn.bf16x2.f32 %r20, $0, $1;\nmov.b32 $r, %r20;"
+    found = computed(text, "f32", upper, lower).view(np.uint32)
+    np.testing.assert_array_equal(found, bfloat16(upper) << 16 | bfloat16(lower))
+
+
 def test_words_are_the_halves_of_a_long_one():
     numbers = [0x123456789ABCDEF0, 1]
     text = "mov.b64 {%r20, %r21}, $0;\nmov.b64 $r, {%r21, %r20};"
@@ -157,6 +189,8 @@ def test_what_is_unknown_is_told():
         "add.sat.f32 %f2, %f1, %f1;",
         "add.cc.u32 %r2, %r1, %r1;",
         "cvt.rz.f32.f64 %f2, %fd1;",
+        "cvt.rz.bf16.f32 %r2, %f1;",
+        "add.bf16 %r2, %r1, %r1;",
     ):
         with pytest.raises(PtxError, match="an instruction must be known"):
             run(one)
@@ -232,7 +266,8 @@ MEET:
     assert list(counts) == [606 if n % 2 else 0 for n in range(THREADS)]
 
 
-def test_a_product_of_tensor_cores_is_the_one_that_triton_means():
+@pytest.mark.parametrize(("kind", "name"), [("tf32", "fp32"), ("bf16", "bf16")])
+def test_a_product_of_tensor_cores_is_the_one_that_triton_means(kind, name):
     """Triton cuts a product into a warp's parts by a layout that we did not write."""
     triton = pytest.importorskip("triton")
     import triton.language as tl
@@ -246,21 +281,24 @@ def test_a_product_of_tensor_cores_is_the_one_that_triton_means():
         tl.store(c + m[:, None] * N + n[None, :], tl.dot(left, right, input_precision="tf32"))
 
     product.__globals__["tl"] = tl
-    pointers = dict.fromkeys("abc", "*fp32")
+    pointers = {"a": f"*{name}", "b": f"*{name}", "c": "*fp32"}
     sizes = dict(M=32, N=16, K=32)
     source = ASTSource(triton.jit(product), pointers, sizes)
     target = GPUTarget("cuda", 80, 32)
     made = triton.compile(source, target=target, options={"num_warps": 2})
     program = programs(made.asm["ptx"])["product"]
+    assert f".{kind}.{kind}.f32" in made.asm["ptx"]
     random = np.random.default_rng(0)
     left, right = (
         random.standard_normal((32, 32), np.float32),
         random.standard_normal((32, 16), np.float32),
     )
     for operand in (left, right):
-        operand.view(np.uint32)[...] &= 0xFFFFE000
+        operand.view(np.uint32)[...] &= 0xFFFFE000 if kind == "tf32" else 0xFFFF0000
     result, device = np.zeros((32, 16), np.float32), Device()
-    arrays = {"left": left, "right": right, "result": result}
+    given_as = {"tf32": lambda a: a, "bf16": lambda a: (a.view(np.uint32) >> 16).astype(np.uint16)}
+    arrays = {name: given_as[kind](a) for name, a in {"left": left, "right": right}.items()}
+    arrays["result"] = result
     addresses = [device.hold(array, name) for name, array in arrays.items()] + [0, 0]
     given = struct.pack("5q", *addresses)[: program.parameters[""]]
     launch(device, program, given, (1, 1, 1), 64, made.metadata.shared)

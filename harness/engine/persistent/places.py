@@ -18,7 +18,7 @@ from harness.engine.persistent.tiling import (
 )
 
 ALIGNMENT = 4
-"""Numbers: what is loaded at once begins at a multiple of it."""
+"""Words: what is loaded at once begins at a multiple of it."""
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,20 @@ class Region:
 
     Attributes:
         name: In C++.
-        numbers: Its length.
+        words: Its length; a word is as long as a real number.
         parities: 2 where what is sent at one time step may still be read at the next.
+        kind: Of its numbers in C++: those that products multiply are factors.
     """
 
     name: str
-    numbers: int
+    words: int
     parities: int = 1
+    kind: str = "real"
 
     @property
     def padded(self) -> int:
-        """The numbers up to the next one."""
-        return rounded_up(self.numbers, ALIGNMENT)
+        """The words up to the next one."""
+        return rounded_up(self.words, ALIGNMENT)
 
 
 def register(place: Place) -> str:
@@ -148,12 +150,12 @@ class Direction:
             sizes = (own, size) if product.transposed else (size, own)
             shape = self.tiling.contraction(*sizes, self.precision).holding(left)
             found[product.matrix] = shape
-            left -= shape.worker.numbers * shape.num_held
+            left -= shape.worker.words * shape.num_held
         return found
 
     @property
     def _spares_registers(self) -> bool:
-        """Whether a thread's registers can hold numbers of matrices besides.
+        """Whether a thread's registers can hold words of matrices besides.
 
         Ordinary instructions need twice as many for a product, and totals of rows keep many. Sums
         over the batch are backward's alone.
@@ -243,8 +245,8 @@ class Direction:
         found: dict[str, Region] = {}
         for product in self.products:
             shape, name = self.contraction(product), self.operand(product)
-            slice_ = Region(f"slice_{product.matrix}", shape.matrix_numbers)
-            operand = Region(name, ROWS * shape.left_width, self._parities[name])
+            slice_ = Region(f"slice_{product.matrix}", shape.matrix_words, kind="Factor")
+            operand = Region(name, ROWS * shape.left_width, self._parities[name], "Factor")
             found |= {region.name: region for region in (slice_, operand)}
         if self.products:
             parts = [sum(self.contraction(p).part_numbers for p in group) for group in self.groups]
@@ -262,7 +264,7 @@ class Direction:
 
     @functools.cached_property
     def num_shared(self) -> int:
-        """The numbers of the block's shared memory."""
+        """The words of the block's shared memory."""
         return sum(region.padded * region.parities for region in self.regions)
 
     def operand(self, product: Product) -> str:

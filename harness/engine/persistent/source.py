@@ -20,6 +20,13 @@ from harness.engine.tracing.program import Node
 
 KERNELS = Path(__file__).parent / "kernels"
 REAL_BYTES = {"float": 4, "double": 8}
+PAIRS = (
+    # What is written as halves is read as words.
+    "typedef unsigned short __attribute__((may_alias)) Factor;",
+    "typedef unsigned __attribute__((may_alias)) Word;",
+)
+"""The types of a number of an operand and of a word, where two numbers make a word."""
+SINGLE = ("typedef real Factor;", "typedef real Word;")
 DROPPED_BITS = {"float64": 0, "float32": 0, "tf32": 13, "bf16": 16}
 """Of the mantissa of a product's operands, by precision."""
 
@@ -57,7 +64,8 @@ class _Writer:
         position = 0
         for region in self.at.regions:
             for parity in range(region.parities):
-                yield f"  real* const {region.name}_{parity} = block.memory + {position};"
+                start = f"reinterpret_cast<{region.kind}*>(block.memory + {position})"
+                yield f"  {region.kind}* const {region.name}_{parity} = {start};"
                 position += region.padded
         for name in self.at.registers:
             yield f"  real {name}[PER];"
@@ -67,8 +75,8 @@ class _Writer:
         for product in self._matrices():
             shape = self.at.contraction(product)
             if shape.num_held:
-                vectors = shape.num_held * shape.worker.numbers // 4
-                yield f"  real held_{product.matrix}[{vectors}][4];"
+                vectors = shape.num_held * shape.worker.words // 4
+                yield f"  Word held_{product.matrix}[{vectors}][4];"
 
     def _matrices(self) -> Iterable[Product]:
         """Returns a product of each matrix."""
@@ -267,7 +275,7 @@ class _Writer:
                 there = self.at.operand_at(name, _time(place))
                 yield f"send_to_all(block, {there}, e, {value});"
             elif wanted.first <= place.first < wanted.first + wanted.width:
-                at = f"e.own_row * {self.at.contraction(product).left_width}"
+                at = f"e.own_row * {self.at.contraction(product).left_width} * PACKED"
                 gate = (place.first - wanted.first) // size
                 yield f"{name}_0[{at} + {gate} * U + e.own_unit] = operand({value});"
 
@@ -382,7 +390,7 @@ def _without_sums(piece: Piece) -> Piece:
 
 def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
     """Returns the kernels of a layout; equal layouts give equal text."""
-    real = "double" if precision == "float64" else "float"
+    real, packed = "double" if precision == "float64" else "float", tiling.packed(precision)
     directions = [Direction(plan, precision, is_backward, tiling) for is_backward in (False, True)]
     pointers = sorted({name for direction in directions for name in direction.pointers})
     sizes = {
@@ -392,14 +400,17 @@ def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
         "ROWS": ROWS,
         "THREADS": tiling.num_threads,
         "PER": tiling.num_elements,
-        "OPERAND_WIDTH": left_width(tiling.hidden_size),
+        "OPERAND_WIDTH": left_width(-(-tiling.hidden_size // packed)),
+        "PACKED": packed,
         "TERMS_WIDTH": tiling.terms_width,
     }
     opening = [
         f"#define CLUSTERS {int(tiling.num_blocks > 1)}",
         f"#define DROPPED_BITS {DROPPED_BITS[precision]}",
         f"#define TENSOR_CORES {int(tiling.uses_tensor_cores(precision))}",
+        f"#define PAIRS {int(packed == 2)}",
         f"typedef {real} real;",
+        *(PAIRS if packed == 2 else SINGLE),
         *(f"constexpr int {name} = {size};" for name, size in sizes.items()),
     ]
     arguments = [

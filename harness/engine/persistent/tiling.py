@@ -3,6 +3,9 @@
 A cluster of C blocks does one run and :data:`ROWS` rows of its batch. Block j owns the units j * U
 to (j + 1) * U of every gate, U = ceil(H / C), and the matrices' columns that make them. Nothing
 here depends on the number of runs, so that a run of a pack is bit for bit that run alone.
+
+A word is what products take at once of a matrix or an operand: a number, or of bfloat16 two that
+follow one another in the sum.
 """
 
 from dataclasses import dataclass, replace
@@ -32,7 +35,7 @@ def rounded_up(number: int, multiple: int) -> int:
 
 
 def left_width(depth: int) -> int:
-    """Returns the numbers from one row of a product's operand to the next.
+    """Returns the words from one row of a product's operand to the next.
 
     It is 8 above a multiple of 16: so rows, of which a warp reads 4 at once, lie in other banks.
     """
@@ -46,8 +49,8 @@ class Worker:
     Attributes:
         num_threads: 1 or 32.
         outputs: So many it makes at once.
-        terms: So many terms of each sum it takes at once.
-        most_held: The numbers of matrices that a thread's registers hold at most.
+        terms: So many words of each sum it takes at once.
+        most_held: The words of matrices that a thread's registers hold at most.
     """
 
     num_threads: int
@@ -56,14 +59,16 @@ class Worker:
     most_held: int
 
     @property
-    def numbers(self) -> int:
-        """The numbers of a matrix that a thread has of a step."""
+    def words(self) -> int:
+        """The words of a matrix that a thread has of a step."""
         return self.outputs * self.terms // self.num_threads
 
 
 THREAD = Worker(1, 4, 4, most_held=112)
 WARP = Worker(32, 16, 8, most_held=128)
 """A thread has 32 sums and 32 factors besides, a lane of a warp 16 and 2."""
+WARP_OF_PAIRS = Worker(32, 16, 8, most_held=144)
+"""Its words have two numbers each; with 128 of them an LSTM of 768 units would not fit."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Contraction:
     """The shape of a block's part of a product: (ROWS, depth) times (depth, outputs).
 
     Attributes:
-        depth: What is summed over.
+        depth: The words that are summed over.
         outputs: The numbers of a row of the result.
         worker: What makes them.
         num_workers: Of the block.
@@ -87,7 +92,7 @@ class Contraction:
 
     @property
     def width(self) -> int:
-        """The numbers from one row of the matrix, and of the result, to the next.
+        """The words from one row of the matrix to the next, and the numbers of the result.
 
         It is 4 above a multiple of 16: so what a tensor core reads and writes at once lies in
         other banks.
@@ -96,7 +101,7 @@ class Contraction:
 
     @property
     def left_width(self) -> int:
-        """The numbers from one row of the operand to the next."""
+        """The words from one row of the operand to the next."""
         return left_width(self.depth)
 
     @property
@@ -108,7 +113,7 @@ class Contraction:
 
     @property
     def slice_terms(self) -> int:
-        """The terms of a part of the sum; the last part may have fewer."""
+        """The words of a part of the sum; the last part may have fewer."""
         return rounded_up(-(-self.depth // self.num_slices), self.worker.terms)
 
     @property
@@ -122,14 +127,14 @@ class Contraction:
         groups = -(-self.outputs // self.worker.outputs)
         return self.held * -(-groups * self.num_slices // self.num_workers)
 
-    def holding(self, numbers: int) -> "Contraction":
+    def holding(self, words: int) -> "Contraction":
         """Returns itself with as much of the matrix in registers as so many of a thread hold."""
-        of_a_step = self.worker.numbers * replace(self, held=1).num_held
-        return replace(self, held=min(self.slice_terms // self.worker.terms, numbers // of_a_step))
+        of_a_step = self.worker.words * replace(self, held=1).num_held
+        return replace(self, held=min(self.slice_terms // self.worker.terms, words // of_a_step))
 
     @property
-    def matrix_numbers(self) -> int:
-        """The numbers of the matrix in shared memory, its depth padded."""
+    def matrix_words(self) -> int:
+        """The words of the matrix in shared memory, its depth padded."""
         if not self.held:
             return rounded_up(self.depth, 8) * self.width
         return self.num_slices * (self.slice_terms - self.held_terms) * self.width
@@ -148,13 +153,13 @@ class Tiling:
         hidden_size: H.
         num_blocks: C.
         num_threads: Of a block.
-        num_held: Of the numbers of matrices, at most, in a thread's registers.
+        num_held: Of the words of matrices, at most, in a thread's registers.
     """
 
     hidden_size: int
     num_blocks: int
     num_threads: int = THREADS
-    num_held: int = WARP.most_held
+    num_held: int = WARP_OF_PAIRS.most_held
 
     @property
     def num_units(self) -> int:
@@ -167,17 +172,29 @@ class Tiling:
         return self.num_units + 1
 
     def contraction(self, depth: int, outputs: int, precision: str) -> Contraction:
-        """Returns a block's part of a product: tensor cores take operands of tf32 and bf16."""
-        worker = self.worker(precision)
-        return Contraction(depth, outputs, worker, self.num_threads // worker.num_threads)
+        """Returns a block's part of a product: tensor cores take operands of tf32 and bf16.
+
+        Args:
+            depth: The numbers that are summed over.
+            outputs: The numbers of a row of the result.
+            precision: Of the operands.
+        """
+        worker, words = self.worker(precision), -(-depth // self.packed(precision))
+        return Contraction(words, outputs, worker, self.num_threads // worker.num_threads)
 
     def worker(self, precision: str) -> Worker:
         """Returns what makes the outputs of products."""
-        return WARP if self.uses_tensor_cores(precision) else THREAD
+        if not self.uses_tensor_cores(precision):
+            return THREAD
+        return WARP_OF_PAIRS if self.packed(precision) == 2 else WARP
 
     def uses_tensor_cores(self, precision: str) -> bool:
         """Returns whether products are a warp's work, which needs whole warps."""
         return precision in ("tf32", "bf16") and self.num_threads % WARP.num_threads == 0
+
+    def packed(self, precision: str) -> int:
+        """Returns the numbers of a word."""
+        return 2 if precision == "bf16" and self.uses_tensor_cores(precision) else 1
 
     @property
     def num_elements(self) -> int:

@@ -31,7 +31,7 @@ SHAPES = (
     (Tiling(40, 2), "tf32"),
     (Tiling(20, 4), "bf16"),
 )
-COSTLY = (Tiling(256, 8), ("float32", "tf32"))
+COSTLY = (Tiling(256, 8), ("float32", "tf32", "bf16"))
 
 
 def problems(name: str) -> list[str]:

@@ -22,6 +22,7 @@ CASES = {
     "half of the columns in registers": ("lstm", Tiling(64, 2, num_held=16), "float32"),
     "numbers of 8 bytes": ("gru", Tiling(20, 4), "float64"),
     "two dependent products": ("gru-reset-before", Tiling(20, 4), "tf32"),
+    "two numbers in a word": ("lstm", Tiling(64, 2), "bf16"),
     "sums of a row and up to each unit": ("lstm-on", Tiling(20, 4), "bf16"),
     "one block": ("rnn-tanh", Tiling(7, 1), "float32"),
     "no product": ("min-gru", Tiling(20, 4), "float32"),
@@ -62,10 +63,11 @@ def test_a_cell_is_the_definitions(what):
     assert found(name, tile, precision)[0] < 1
 
 
-def test_a_tensor_core_sums_as_ordinary_instructions_do():
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_tensor_core_sums_as_ordinary_instructions_do(precision):
     """Ends of time and of the batch too: one step, one row."""
     for steps, batch in ((1, 1), (2, 8)):
-        assert found("rnn-tanh", Tiling(64, 2), "tf32", steps=steps, batch=batch)[0] < 1
+        assert found("rnn-tanh", Tiling(64, 2), precision, steps=steps, batch=batch)[0] < 1
 
 
 def test_the_same_numbers_come_again():
@@ -80,10 +82,12 @@ NOT_NEEDED = 1
 
 
 @pytest.mark.slow
-def test_a_barrier_that_is_missing_is_seen():
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_barrier_that_is_missing_is_seen(precision):
     """Each of a block in turn; that of a cluster only a block's, and behind too little."""
     tile = Tiling(20, 4)
-    text = source(plan_of(Layer(cells.find("lstm"), 20, 2, "tf32")), "tf32", tile).on("device")
+    plan = plan_of(Layer(cells.find("lstm"), 20, 2, precision))
+    text = source(plan, precision, tile).on("device")
     spans = [match.span() for match in BARRIER.finditer(text)]
     changed = [text[:start] + text[end:] for start, end in spans]
     in_step = text.index("  for (int t = 0;")
@@ -97,7 +101,7 @@ def test_a_barrier_that_is_missing_is_seen():
 
     def is_seen(one):
         try:
-            found("lstm", tile, "tf32", lambda given: one)
+            found("lstm", tile, precision, lambda given: one)
         except Fault:
             return True
         return False

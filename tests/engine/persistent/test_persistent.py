@@ -120,12 +120,14 @@ TENSOR_CORES = {
     "of each of a warp's tiles half": ("rnn-tanh", Tiling(20, 2, 32, num_held=8)),
     "nothing in registers": ("rnn-tanh", Tiling(20, 2, 64, num_held=0)),
     "two groups of products": ("gru-reset-before", Tiling(20, 2, 32, num_held=12)),
+    "terms of an odd number, of which two gates' share a word": ("lstm", Tiling(9, 3, 32)),
 }
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
 @pytest.mark.parametrize("what", TENSOR_CORES)
-def test_a_tensor_cores_product_is_the_definitions(monkeypatch, what):
+def test_a_tensor_cores_product_is_the_definitions(monkeypatch, what, precision):
     """Each lane of a warp takes its part of the operands, and shows it to the others."""
     name, tile = TENSOR_CORES[what]
     ours = persistent.Persistent(("cpu",), lambda hidden_size: tile)
@@ -139,9 +141,12 @@ def test_a_tensor_cores_product_is_the_definitions(monkeypatch, what):
         biases=2,
         inputs="tokens",
         scale=0.2,  # at which no operand lies between two numbers
-    ).to("tf32")
-    found = errors(results("persistent", given), results("reference", given))
+    ).to(precision)
+    made = results("persistent", given)
+    found = errors(made, results("reference", given))
     assert max(found.values()) < FLOAT32_ERROR, found
+    alone, _ = given.alone(1).run("persistent")
+    assert torch.equal(alone[:, 0], made["outputs"][:, 1])
 
 
 @pytest.mark.parametrize("precision", ["tf32", pytest.param("bf16", marks=pytest.mark.slow)])
@@ -244,15 +249,23 @@ def test_registers_hold_what_shared_memory_then_need_not():
     without, with_them = code_of(Tiling(256, 8, num_held=0)), code_of(Tiling(256, 8))
     # All 256 terms of 128 outputs.
     assert without.shared_bytes - with_them.shared_bytes >= 256 * 128 * 4
-    assert "real held_R[32][4];" in with_them.text and "held_R" not in without.text
+    assert "Word held_R[32][4];" in with_them.text and "held_R" not in without.text
     # Then four gates of 512 units fit, and one of 1,024, of which registers hold a part.
     assert capacity(code("lstm", 512, precision="tf32"), 90) is None
     assert capacity(code("rnn-tanh", 1024, precision="tf32"), 90) is None
     # A thread of ordinary instructions holds 112 numbers, of its 4 outputs for 28 of 32 terms.
-    assert "real held_R[28][4];" in code("lstm", 256).text
+    assert "Word held_R[28][4];" in code("lstm", 256).text
     # Values of a whole row take the registers themselves, and numbers of 8 bytes take two each.
     assert "held_R" not in code("lstm-layer-norm", 256, precision="tf32").text
     assert "held_R" not in code("lstm", 64, precision="float64").text
+
+
+def test_numbers_of_two_bytes_take_half_the_registers_and_memory():
+    assert "Word held_R[16][4];" in code("lstm", 256, precision="bf16").text
+    for name, size in (("lstm", 768), ("gru", 768), ("rnn-tanh", 1024)):
+        assert capacity(code(name, size, precision="bf16"), 90) is None
+    assert capacity(code("lstm", 768, precision="tf32"), 90) is not None
+    assert capacity(code("gru", 1024, precision="bf16"), 90) is not None
 
 
 @pytest.mark.parametrize("tiling", [Tiling(64, 1), Tiling(768, 16)], ids=str)
@@ -261,7 +274,7 @@ def test_sums_over_the_batch_take_registers_of_backward_alone(tiling):
     one, two = (source(plan_of(layer), "tf32", tiling) for layer in layers)
     # The kernel that takes more shared memory is forward's, which has no sums.
     assert one.shared_bytes == two.shared_bytes
-    assert "real held_R[" in two.text
+    assert "Word held_R[" in two.text
 
 
 def test_blocks_own_32_units_at_most_where_a_cluster_reaches():

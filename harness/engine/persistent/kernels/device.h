@@ -73,9 +73,36 @@ DEVICE void store_4(double* to, const double (&from)[4]) {
 DEVICE unsigned bits_of(float x) { return __float_as_uint(x); }
 DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }
 
-#if TENSOR_CORES
+#if PAIRS
+DEVICE void load_2(const Word* from, Word (&to)[2]) {
+  const uint2 both = *reinterpret_cast<const uint2*>(from);
+  to[0] = both.x, to[1] = both.y;
+}
+
+// To nearest, ties to even.
+DEVICE Factor bfloat16_of(float x) {
+  Factor half;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(half) : "f"(x));
+  return half;
+}
+DEVICE Word pair_of(float first, float second) {
+  Word both;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(both) : "f"(second), "f"(first));
+  return both;
+}
+
+// sums (16, 8) += a (16, 16) * b (16, 8) of a warp, each lane with its part: the layout of m16n8k16 in the PTX manual,
+// which is that of m16n8k8 with two numbers in a word, the first one in its lower half.
+DEVICE void multiply_add(const Block&, float (&sums)[4], const Word (&a)[4], const Word (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#elif TENSOR_CORES
 // sums (16, 8) += a (16, 8) * b (8, 8) of a warp, each lane with its part: the layout of m16n8k8 in the PTX manual.
-// The operands are rounded already. Those in bfloat16 are tf32 too.
+// The operands are rounded already.
 DEVICE void multiply_add(const Block&, float (&sums)[4], const float (&a)[4], const float (&b)[2]) {
   asm volatile(
       "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "

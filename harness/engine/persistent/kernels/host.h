@@ -43,7 +43,7 @@ public:
 // What the 32 threads of a warp show one another.
 struct Warp {
   Barrier barrier{32};
-  real a[32][4], b[32][2];
+  Word a[32][4], b[32][2];
 };
 
 struct Block {
@@ -65,7 +65,7 @@ struct Block {
 // What the caller has made sure of.
 DEVICE void must(bool) {}
 
-DEVICE void load_2(const real* from, real (&to)[2]) { to[0] = from[0], to[1] = from[1]; }
+DEVICE void load_2(const Word* from, Word (&to)[2]) { to[0] = from[0], to[1] = from[1]; }
 DEVICE void load_4(const real* from, real (&to)[4]) {
   for (int i = 0; i < 4; i++) to[i] = from[i];
 }
@@ -84,8 +84,23 @@ DEVICE float float_of(unsigned bits) {
   return x;
 }
 
-// sums (16, 8) += a (16, 8) * b (8, 8) of a warp, each lane with its part: the layout of m16n8k8 in the PTX manual.
-DEVICE void multiply_add(const Block& block, real (&sums)[4], const real (&a)[4], const real (&b)[2]) {
+#if PAIRS
+// To nearest, ties to even.
+DEVICE Factor bfloat16_of(float x) {
+  const unsigned bits = bits_of(x);
+  return x != x ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
+DEVICE Word pair_of(float first, float second) { return bfloat16_of(first) | Word(bfloat16_of(second)) << 16; }
+DEVICE real product_of(Word a, Word b) {
+  return float_of(a << 16) * float_of(b << 16) + float_of(a & 0xffff0000u) * float_of(b & 0xffff0000u);
+}
+#else
+DEVICE real product_of(Word a, Word b) { return a * b; }
+#endif
+
+// sums (16, 8) += a (16, 8) * b (8, 8) of a warp, each lane with its part: the layout of m16n8k8 in the PTX manual, and
+// with two numbers in a word that of m16n8k16.
+DEVICE void multiply_add(const Block& block, real (&sums)[4], const Word (&a)[4], const Word (&b)[2]) {
   const int lane = block.thread % 32;
   std::memcpy(block.warp->a[lane], a, sizeof a);
   std::memcpy(block.warp->b[lane], b, sizeof b);
@@ -93,7 +108,8 @@ DEVICE void multiply_add(const Block& block, real (&sums)[4], const real (&a)[4]
   for (int i = 0; i < 4; i++) {
     const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
     for (int k = 0; k < 8; k++)
-      sums[i] += block.warp->a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2] * block.warp->b[column * 4 + k % 4][k / 4];
+      sums[i] += product_of(block.warp->a[row % 8 * 4 + k % 4][row / 8 + k / 4 * 2],
+                            block.warp->b[column * 4 + k % 4][k / 4]);
   }
   block.warp->barrier.sync();
 }

@@ -44,9 +44,10 @@ DEVICE real sign(real x) { return real(x > 0) - real(x < 0); }
 DEVICE real minimum(real a, real b) { return a != a || a < b ? a : b; }
 DEVICE real maximum(real a, real b) { return a != a || a > b ? a : b; }
 
-// An operand of a product: float32 whose last DROPPED_BITS of the mantissa are rounded away, to nearest, ties to even.
-DEVICE real operand(real x) {
-#if DROPPED_BITS
+// float32 whose last DROPPED_BITS of the mantissa are rounded away, to nearest, ties to even. What becomes half a word
+// is rounded there, by one instruction.
+DEVICE real rounded(real x) {
+#if DROPPED_BITS && !PAIRS
   const unsigned bits = bits_of(x);
   if ((bits & 0x7f800000u) == 0x7f800000u) return x;
   return float_of((bits + (1u << (DROPPED_BITS - 1)) - 1 + ((bits >> DROPPED_BITS) & 1)) & ~((1u << DROPPED_BITS) - 1));
@@ -54,6 +55,17 @@ DEVICE real operand(real x) {
   return x;
 #endif
 }
+
+// How memory holds what products multiply.
+DEVICE Factor factor(real x) {
+#if PAIRS
+  return bfloat16_of(x);
+#else
+  return x;
+#endif
+}
+
+DEVICE Factor operand(real x) { return factor(rounded(x)); }
 
 DEVICE void zero(const Block& block, long long bytes) {
   for (long long i = block.thread; i < bytes / (long long)sizeof(real); i += THREADS) block.memory[i] = 0;
@@ -65,7 +77,7 @@ struct Columns {
   static DEVICE_METHOD real at(const Block& block, const real* matrix, int k, int output) {
     const int unit = block.rank * U + output % U;
     const bool inside = k < H && output < GATES * U && unit < H;
-    return inside ? operand(matrix[place((block.run * H + k) * GATES + output / U, H, unit)]) : real(0);
+    return inside ? rounded(matrix[place((block.run * H + k) * GATES + output / U, H, unit)]) : real(0);
   }
 };
 template <int GATES>
@@ -73,31 +85,38 @@ struct Rows {
   static DEVICE_METHOD real at(const Block& block, const real* matrix, int k, int output) {
     const int unit = block.rank * U + k % U;
     const bool inside = output < H && k < GATES * U && unit < H;
-    return inside ? operand(matrix[place((block.run * H + output) * GATES + k / U, H, unit)]) : real(0);
+    return inside ? rounded(matrix[place((block.run * H + output) * GATES + k / U, H, unit)]) : real(0);
   }
 };
 
-// In which row of a slice in shared memory a term lies, whose parts of LENGTH terms leave the first HELD in registers.
+// In which row of a slice in shared memory a word lies, whose parts of LENGTH words leave the first HELD in registers.
 template <int LENGTH, int HELD>
 DEVICE int row_of(int k) {
   return k % LENGTH < HELD ? -1 : k / LENGTH * (LENGTH - HELD) + k % LENGTH - HELD;
 }
 
-// slice[row of k][gate * U + own unit] = the block's columns of a run's matrix.
+// slice[row of k][output] = an entry of a block's part, of which a word has PACKED terms.
+template <class Matrix, int WIDTH, int LENGTH, int HELD>
+DEVICE void take(const Block& block, const real* matrix, Factor* slice, int k, int output) {
+  const int row = row_of<LENGTH, HELD>(k / PACKED);
+  if (row >= 0) slice[(row * WIDTH + output) * PACKED + k % PACKED] = factor(Matrix::at(block, matrix, k, output));
+}
+
+// All entries of the block's columns of a run's matrix, k a unit and each output a gate's own unit.
 template <int GATES, int WIDTH, int LENGTH, int HELD>
-DEVICE void take_columns(const Block& block, const real* matrix, real* slice) {
+DEVICE void take_columns(const Block& block, const real* matrix, Factor* slice) {
   for (int i = block.thread; i < H * GATES * U; i += THREADS) {
-    const int output = i % (GATES * U), k = i / (GATES * U), row = row_of<LENGTH, HELD>(k);
-    if (row >= 0) slice[row * WIDTH + output] = Columns<GATES>::at(block, matrix, k, output);
+    const int output = i % (GATES * U), k = i / (GATES * U);
+    take<Columns<GATES>, WIDTH, LENGTH, HELD>(block, matrix, slice, k, output);
   }
 }
 
-// slice[row of gate * U + own unit][k] = likewise, transposed.
+// Likewise, transposed.
 template <int GATES, int WIDTH, int LENGTH, int HELD>
-DEVICE void take_rows(const Block& block, const real* matrix, real* slice) {
+DEVICE void take_rows(const Block& block, const real* matrix, Factor* slice) {
   for (int i = block.thread; i < H * GATES * U; i += THREADS) {
-    const int k = i % (GATES * U), output = i / (GATES * U), row = row_of<LENGTH, HELD>(k);
-    if (row >= 0) slice[row * WIDTH + output] = Rows<GATES>::at(block, matrix, k, output);
+    const int k = i % (GATES * U), output = i / (GATES * U);
+    take<Rows<GATES>, WIDTH, LENGTH, HELD>(block, matrix, slice, k, output);
   }
 }
 
@@ -105,12 +124,22 @@ DEVICE void take_rows(const Block& block, const real* matrix, real* slice) {
 #if TENSOR_CORES
 constexpr int WARPS = THREADS / 32;
 
-// Of the 8 terms of a product lane `member` of four takes the numbers 2 member and 2 member + 1, which lie side by side;
-// the instruction calls them member and member + 4, and adds all 8.
+// TERMS are words here. Of the 8 words of a product lane `member` of four takes 2 member and 2 member + 1, which lie
+// side by side; the instruction calls them member and member + 4, and adds all 8.
+
+// The k-th word of a column.
+template <class Matrix>
+DEVICE Word word_at(const Block& block, const real* matrix, int k, int output) {
+#if PAIRS
+  return pair_of(Matrix::at(block, matrix, 2 * k, output), Matrix::at(block, matrix, 2 * k + 1, output));
+#else
+  return Matrix::at(block, matrix, k, output);
+#endif
+}
 
 // What a lane holds of a matrix for all time steps: of the first HELD steps of each part of a sum that its warp makes.
 template <class Matrix, int OUTPUTS, int TERMS, int SLICES, int HELD>
-DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
+DEVICE void hold(const Block& block, const real* matrix, Word (*held)[4]) {
   constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8;
   constexpr int ITEMS = (TILES * SLICES + WARPS - 1) / WARPS;
   const int lane = block.thread % 32, group = lane / 4, member = lane % 4;
@@ -119,7 +148,7 @@ DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
     UNROLL for (int step = 0; step < HELD; step++) {
       const int k = item / TILES * LENGTH + 8 * step + 2 * member;
       UNROLL for (int j = 0; j < 4; j++)
-        held[i * HELD + step][j] = Matrix::at(block, matrix, k + j / 2, output + j % 2 * 8);
+        held[i * HELD + step][j] = word_at<Matrix>(block, matrix, k + j / 2, output + j % 2 * 8);
     }
   }
 }
@@ -127,7 +156,7 @@ DEVICE void hold(const Block& block, const real* matrix, real (*held)[4]) {
 // Each warp makes 16 outputs of all rows. What depends on one another is a chain; several go on at once. Where all parts
 // of a sum are of one length, nothing is asked between two multiplications, which then overlap with the next loads.
 template <int OUTPUTS, int WIDTH, int TERMS, int LEFT_WIDTH, int SLICES, int HELD>
-DEVICE void product(const Block& block, const real* left, const real* right, const real (*held)[4], real* part) {
+DEVICE void product(const Block& block, const Factor* left, const Factor* right, const Word (*held)[4], real* part) {
   constexpr int TILES = (OUTPUTS + 15) / 16, LENGTH = (TERMS + 8 * SLICES - 1) / (8 * SLICES) * 8, CHAINS = 4;
   constexpr int ITEMS = (TILES * SLICES + WARPS - 1) / WARPS, STEPS = LENGTH / 8;
   constexpr bool ALL_WARPS = TILES * SLICES % WARPS == 0, ALL_STEPS = (TERMS + 7) / 8 == SLICES * STEPS;
@@ -137,19 +166,21 @@ DEVICE void product(const Block& block, const real* left, const real* right, con
     if (!ALL_WARPS && item >= TILES * SLICES) break;
     const int first = item % TILES * 16 + group, slice = item / TILES;
     const int steps = ALL_STEPS ? STEPS : at_most(STEPS, (TERMS + 7) / 8 - slice * STEPS);
-    const real* const factors = left + group * LEFT_WIDTH + slice * LENGTH + 2 * member;
-    // The rows of the slice begin with the first term that is not held.
-    const real* const rows = right + (slice * (LENGTH - 8 * HELD) + 2 * member) * WIDTH + first;
+    const Word* const factors =
+        reinterpret_cast<const Word*>(left) + group * LEFT_WIDTH + slice * LENGTH + 2 * member;
+    // The rows of the slice begin with the first word that is not held.
+    const Word* const rows =
+        reinterpret_cast<const Word*>(right) + (slice * (LENGTH - 8 * HELD) + 2 * member) * WIDTH + first;
     real sums[CHAINS][4] = {};
     auto by_held = [&](int step) {
-      real b[2];
+      Word b[2];
       load_2(factors + 8 * step, b);
       multiply_add(block, sums[step % CHAINS], held[i * HELD + step], b);
     };
     auto by_shared = [&](int step, int chain) {
-      const real* const values = rows + 8 * (step - HELD) * WIDTH;
-      const real a[4] = {values[0], values[8], values[WIDTH], values[WIDTH + 8]};
-      real b[2];
+      const Word* const values = rows + 8 * (step - HELD) * WIDTH;
+      const Word a[4] = {values[0], values[8], values[WIDTH], values[WIDTH + 8]};
+      Word b[2];
       load_2(factors + 8 * step, b);
       multiply_add(block, sums[chain], a, b);
     };
@@ -268,19 +299,23 @@ DEVICE real collected(const Block& block, const real* part, const real* sent, co
   return sum;
 }
 
-// An operand's unit goes to all blocks; to[row][unit].
-DEVICE void send_to_all(const Block& block, real* to, const Element& e, real value) {
-  const real rounded = operand(value);
-  UNROLL for (int rank = 0; rank < C; rank++) block.peer(to, rank)[e.own_row * OPERAND_WIDTH + e.unit] = rounded;
+// An operand's unit goes to all blocks; to[row][unit]. In bfloat16 it is half of a word, of which another thread stores
+// the other half: each is a store of 2 bytes.
+DEVICE void send_to_all(const Block& block, Factor* to, const Element& e, real value) {
+  const Factor sent = operand(value);
+  UNROLL for (int rank = 0; rank < C; rank++) {
+    real* const there = block.peer(reinterpret_cast<real*>(to), rank);
+    reinterpret_cast<Factor*>(there)[e.own_row * OPERAND_WIDTH * PACKED + e.unit] = sent;
+  }
 }
 
 // What each block holds of all units before the first time step, of a state (N, T + 1, B, H).
-DEVICE void take_first(const Block& block, const Arguments& a, const real* states, real* to) {
+DEVICE void take_first(const Block& block, const Arguments& a, const real* states, Factor* to) {
   for (int i = block.thread; i < ROWS * H; i += THREADS) {
     const int unit = i % H, own_row = i / H;
     const unsigned row = block.tile * ROWS + own_row, batch = a.batch;
     if (row < batch)
-      to[own_row * OPERAND_WIDTH + unit] =
+      to[own_row * OPERAND_WIDTH * PACKED + unit] =
           operand(states[place(block.run * unsigned(a.steps + 1) * batch + row, H, unit)]);
   }
 }
