@@ -37,8 +37,12 @@ TESTS = ROOT / "tests" / "engine" / "persistent"
 ON_HOST, ON_PTX = TESTS / "every_cell.py", TESTS / "every_cell_emulated.py"
 COSTLY = ("lstm", "gru", "rnn-tanh", "rnn-relu", "gru-reset-before", "lstm-layer-norm")
 """Cells of which a time step's costs are counted."""
-SIZES = ((90, 256, "float32"), (90, 256, "tf32"), (80, 64, "float32"), (80, 64, "tf32"))
-"""(architecture, H, precision). Kernels in bf16 are those in tf32 that round at another bit."""
+SIZES = tuple(
+    (architecture, hidden_size, precision)
+    for architecture, hidden_size in ((90, 256), (80, 64))
+    for precision in ("float32", "tf32", "bf16")
+)
+"""(architecture, H, precision)."""
 MOST_NAMED = 20
 """Of what is wrong; the JSON holds all of it."""
 
