@@ -151,7 +151,6 @@ def _trial(display: Display, num_arms: int) -> Iterator[Callable[[str], None]]:
 
     A cell is compiled for it, which takes seconds, and minutes where the machine is busy.
     """
-    display.begin("trying", num_arms, what="arms, with one update each")
     num_told = 0
 
     def tell(arm: str) -> None:
@@ -159,10 +158,8 @@ def _trial(display: Display, num_arms: int) -> Iterator[Callable[[str], None]]:
         display.advance(int(num_told > 0), arm)
         num_told += 1
 
-    try:
+    with display.stage("trying", num_arms, what="arms, with one update each"):
         yield tell
-    finally:
-        display.end()
 
 
 @contextmanager

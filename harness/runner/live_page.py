@@ -56,8 +56,8 @@ class LivePage:
     @contextmanager
     def training(self, title: str, phase: Phase) -> Iterator[None]:
         """Says that this is trained, and that it stopped where an exception ends it."""
-        self.begin(title, phase)
         try:
+            self.begin(title, phase)
             yield
         except BaseException:
             with signals.held():

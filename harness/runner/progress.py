@@ -10,7 +10,8 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any
 
@@ -77,6 +78,20 @@ class Display:
             soft_wrap=not (self.console.is_terminal or self.console.is_jupyter),
             markup=False,
         )
+
+    @contextmanager
+    def stage(
+        self, title: str, total: int, remaining: int | None = None, what: str = "updates"
+    ) -> Iterator[None]:
+        """Shows a stage until the block is left; its arguments are those of :meth:`begin`.
+
+        Ctrl-C may come while its bar is drawn for the first time, which has hidden the cursor.
+        """
+        try:
+            self.begin(title, total, remaining, what)
+            yield
+        finally:
+            self.end()
 
     @_printing
     def begin(

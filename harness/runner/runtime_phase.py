@@ -62,16 +62,13 @@ def measure(scheduler: Scheduler) -> float:
     begun, display = time.monotonic(), scheduler.display
     num_packs = sum(len(sizes) for sizes in plans.values())
     num_timings = num_packs * phase.rounds * len(runtime.MODES)
-    display.begin("runtime", num_timings, what="timings")
     measurements = []
-    try:
+    with display.stage("runtime", num_timings, what="timings"):
         for timed in runtime.measure(plans, rounds=phase.rounds, seconds=phase.seconds):
             scheduler.executor.check_rest()
             measurements.append(timed)
             rate = f"{timed.tokens_per_second:,.0f} tokens/s"
             display.advance(1, f"{timed.arm}, {timed.mode}, pack {timed.pack}: {rate}")
-    finally:
-        display.end()
     seconds = time.monotonic() - begun
     store_timings(scheduler, measurements)
     return seconds

@@ -310,13 +310,12 @@ class Scheduler:
         runs = f"{len(keys)} {keys[0].phase}{'s' if len(keys) > 1 else ''}"
         title = f"{runs} of {len(arms)} arm{'s' if len(arms) > 1 else ''}"
         total = sum(self._num_updates(plan) for plan in plans)
-        self.display.begin(title, total, self._remaining_updates(plans))
         try:
-            with self.page.training(title, keys[0].phase):
-                self.executor.execute(plans, self.record)
-            self.writer.drain()
+            with self.display.stage(title, total, self._remaining_updates(plans)):
+                with self.page.training(title, keys[0].phase):
+                    self.executor.execute(plans, self.record)
+                self.writer.drain()
         finally:
-            self.display.end()
             stored = self.store_seconds - store_seconds
             self.train_seconds += time.monotonic() - begun - stored
 

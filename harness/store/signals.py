@@ -84,14 +84,9 @@ def check() -> None:
     Raises:
         KeyboardInterrupt: One has.
     """
-    if has_come():
-        raise KeyboardInterrupt
-
-
-def has_come() -> bool:
-    """Returns whether a signal has come."""
     handler = _installed()
-    return handler is not None and handler.has_come
+    if handler is not None and handler.has_come:
+        raise KeyboardInterrupt
 
 
 class _Handler:

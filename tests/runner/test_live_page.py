@@ -78,6 +78,21 @@ def test_what_has_ended_is_told_but_not_with_every_run(told):
     assert ended(writer, "wide") == ("6/6", "0/3")
 
 
+def test_what_is_interrupted_as_it_begins_is_said_to_have_stopped(told, monkeypatch):
+    page, writer, *_ = told
+    say, notes = writer.describe, writer.notes
+
+    def interrupted(text):
+        say(text)
+        if len(notes) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "describe", interrupted)
+    with pytest.raises(KeyboardInterrupt), page.training("8 trials of 2 arms", Phase.TRIAL):
+        pytest.fail("it goes on")
+    assert [note.partition(":")[0] for note in notes] == ["Running", "Stopped"]
+
+
 def stopped_while_it_trains(page, writer, ends, clock):
     for key in ("wide/trial/0", "wide/trial/1", "narrow/replicate/0"):
         end(ends, key)

@@ -41,16 +41,23 @@ class Interrupted(Console):
 
 
 def test_ctrl_c_within_a_line_hides_none_that_follow():
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        out = io.StringIO()
-        display = progress.Display(Interrupted(file=out, width=80))
-        with pytest.raises(KeyboardInterrupt):
-            display.say("first")
-        display.say("second")
-    finally:
-        signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    out = io.StringIO()
+    display = progress.Display(Interrupted(file=out, width=80))
+    with pytest.raises(KeyboardInterrupt):
+        display.say("first")
+    display.say("second")
     assert out.getvalue() == "first\nsecond\n"
+
+
+def test_ctrl_c_while_a_bar_is_drawn_first_leaves_the_terminal_its_cursor():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    out = io.StringIO()
+    display = progress.Display(Interrupted(file=out, width=80, force_terminal=True))
+    with pytest.raises(KeyboardInterrupt), display.stage(TITLE, 800):
+        pytest.fail("it goes on")
+    shown, _, after = out.getvalue().rpartition("\x1b[?25h")
+    assert "\x1b[?25l" in shown and "\x1b[?25l" not in after
 
 
 def test_a_study_outlives_its_terminal(now, monkeypatch):

@@ -1,5 +1,6 @@
 """Figures that were taken while others worked are refused, also where the others began later."""
 
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -31,9 +32,15 @@ def test_a_job_that_begins_during_the_phase_is_seen(monkeypatch, num_alone):
     monkeypatch.setattr(runtime_phase, "timing_plans", lambda _: {"lstm": [None]})
     monkeypatch.setattr(runtime_phase.runtime, "measure", lambda *_, **__: iter([FIGURE] * 3))
     monkeypatch.setattr(runtime_phase, "store_timings", lambda _, figures: stored.extend(figures))
-    display = SimpleNamespace(
-        begin=lambda *_, **__: None, advance=lambda *_: None, end=lambda: stored.append("ended")
-    )
+
+    @contextmanager
+    def stage(*_, **__):
+        try:
+            yield
+        finally:
+            stored.append("ended")
+
+    display = SimpleNamespace(stage=stage, advance=lambda *_: None)
     phase = SimpleNamespace(rounds=3, seconds=0.1)
     study = SimpleNamespace(measure=SimpleNamespace(runtime=phase))
     scheduler = SimpleNamespace(study=study, executor=Cluster(num_alone), display=display)
