@@ -77,10 +77,10 @@ def removable(store, make):
     writer.save_notes(StudyNotes(timed="then"))
     birth = writer.reader.birth
     make("gone-too", files=files)
-    storage = storages.open_storage(Locations(store).storage_url)
-    for study, time in (("gone", birth), ("gone-too", birth), ("gone", "1")):
-        for arm in ("wide", "narrow"):
-            optuna.create_study(storage=storage, study_name=f"{study}/{arm}/{time}")
+    with storages.opened(Locations(store).storage_url) as storage:
+        for study, time in (("gone", birth), ("gone-too", birth), ("gone", "1")):
+            for arm in ("wide", "narrow"):
+                optuna.create_study(storage=storage, study_name=f"{study}/{arm}/{time}")
     for study, run in (
         ("gone", "wide/replicate/1"),
         ("gone", "narrow/replicate/1"),

@@ -1,6 +1,7 @@
 """A study whose stores are held by other processes while it trains ends as an undisturbed one."""
 
 import errno
+import gc
 import io
 import os
 import signal
@@ -120,6 +121,8 @@ def test_a_study_whose_stores_are_held_ends_as_an_undisturbed_one(tmp_path, monk
     assert_same(tmp_path, report, whole)
 
 
+# The connection of a thread that still asks the store is closed by nobody; see Handover.close.
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 @pytest.mark.slow
 def test_ctrl_c_ends_a_wait_and_what_was_trained_is_stored_by_the_next_launch(
     tmp_path, monkeypatch, whole
@@ -146,6 +149,10 @@ def test_ctrl_c_ends_a_wait_and_what_was_trained_is_stored_by_the_next_launch(
     report, told = run(tmp_path)
     assert "records of an earlier launch are stored first" in told
     assert_same(tmp_path, report, whole)
+    for thread in threading.enumerate():
+        if thread.name == "records":
+            thread.join(120)
+    gc.collect()
 
 
 def sqlite_error(folder, *statements):

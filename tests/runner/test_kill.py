@@ -153,12 +153,12 @@ def assert_nothing_lost(before, folder):
 
 def trials(folder: Path):
     """Returns every arm's trials as Optuna has them."""
-    storage = storages.open_storage(Locations(folder).storage_url)
     found = {}
-    for summary in storage.get_all_studies():
-        arm = summary.study_name.split("/")[1]
-        stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))
-        found[arm] = [(t.number, t.state, t.params, t.value) for t in stored]
+    with storages.opened(Locations(folder).storage_url) as storage:
+        for summary in storage.get_all_studies():
+            arm = summary.study_name.split("/")[1]
+            stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))
+            found[arm] = [(t.number, t.state, t.params, t.value) for t in stored]
     return found
 
 

@@ -48,13 +48,13 @@ def runs(folder):
 
 def trials(folder):
     """Returns every arm's trials; what a pruner was told of them, too."""
-    storage = storages.open_storage(Locations(folder).storage_url)
     found = {}
-    for summary in storage.get_all_studies():
-        stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))
-        found[summary.study_name.split("/")[1]] = [
-            (t.number, t.state, t.params, t.value, t.intermediate_values) for t in stored
-        ]
+    with storages.opened(Locations(folder).storage_url) as storage:
+        for summary in storage.get_all_studies():
+            stored = storage.get_all_trials(storage.get_study_id_from_name(summary.study_name))
+            found[summary.study_name.split("/")[1]] = [
+                (t.number, t.state, t.params, t.value, t.intermediate_values) for t in stored
+            ]
     return found
 
 
