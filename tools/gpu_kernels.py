@@ -22,9 +22,10 @@ from triton.runtime import jit
 from triton.runtime.driver import driver
 
 from cells import Cell
-from harness.engine.base import Layer, dtype_of
+from harness.engine.base import Layer
 from harness.engine.gpu import gpu, optimizer_step, triton_source
 from harness.engine.gpu.launches import Buffer, Layout, Piece
+from harness.engine.rounding import dtype_of
 
 SHAPES = ((1, 4, 32), (16, 5, 32), (2, 3, 1), (3, 3, 17))
 """N, T, B that a kernel is called with.

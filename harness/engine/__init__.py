@@ -6,22 +6,14 @@ Training knows only what :mod:`harness.engine.base` says of an engine.
 from itertools import compress
 
 from cells.base import Cell
-from harness.engine.base import (
-    Engine,
-    Layer,
-    Parameters,
-    State,
-    allow_tf32,
-    dtype_of,
-    initial_state,
-    product,
-)
+from harness.engine.base import Engine, Layer, Parameters, State, initial_state
 from harness.engine.beside import side_by_side
 from harness.engine.cpu.cpu import Cpu
 from harness.engine.gpu.gpu import Gpu
 from harness.engine.native import Native
 from harness.engine.persistent.persistent import Persistent
 from harness.engine.reference import Reference, lookup, lookup_gradient
+from harness.engine.rounding import allow_tf32, dtype_of, product
 from harness.engine.scan.scan import Scan, ScanLog
 
 __all__ = [

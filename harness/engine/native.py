@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell
-from harness.engine.base import ByAutograd, Layer, Parameters, State, has_tf32
+from harness.engine.base import ByAutograd, Layer, Parameters, State
 from harness.engine.reference import spread
+from harness.engine.rounding import has_tf32
 
 
 class Native(ByAutograd):

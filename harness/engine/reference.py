@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell, Parameter, split_gates, unchanged
-from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared, product
+from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
+from harness.engine.rounding import product
 
 
 class Reference(ByAutograd):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from harness.engine import product
-from harness.engine.base import round_operand
 from harness.engine.cpu.memory import memory
 from harness.engine.cpu.products import cross_entropy
+from harness.engine.rounding import round_operand
 
 CHUNK_BYTES = {"cpu": 4 * 2**20, "cuda": 64 * 2**20}
 """Bytes of one run's scores that exist at once, by the type of the device.

@@ -11,7 +11,7 @@ from tolerances import assert_close
 from torch.multiprocessing.reductions import StorageWeakRef
 
 import cells
-from harness.engine import Layer, base, get, native
+from harness.engine import Layer, get, native, rounding
 
 CELLS = [name for name in cells.names() if cells.find(name).reference]
 SHAPES = [(1, 1, 1, 1), (4, 1, 3, 4), (3, 3, 2, 5), (1, 3, 1, 7)]  # T, N, B, H
@@ -103,7 +103,7 @@ def test_what_is_refused(name, device, precision, refusal):
 def test_tf32_is_refused_on_a_gpu_without_it(monkeypatch, has_such_products, refusal):
     """It comes with products of bf16, from compute capability 8.0 on."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(base, "_multiplies_bf16", lambda: has_such_products)
+    monkeypatch.setattr(rounding, "_multiplies_bf16", lambda: has_such_products)
     assert get("native").refusal(cells.find("lstm"), "cuda", "tf32") == refusal
 
 

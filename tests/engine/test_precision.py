@@ -11,7 +11,7 @@ from tolerances import assert_close
 
 import cells
 from harness import engine
-from harness.engine import Layer, base, get, product
+from harness.engine import Layer, get, product, rounding
 
 MANTISSA = {"tf32": 10, "bf16": 7}
 
@@ -73,7 +73,7 @@ def test_rounding_is_to_nearest_ties_to_even(precision):
         ]
     )
     expected = [nearest(value, MANTISSA[precision]) for value in values.tolist()]
-    rounded = base.round_operand(values, precision).tolist()
+    rounded = rounding.round_operand(values, precision).tolist()
     assert [bits_of(value) for value in rounded] == [bits_of(value) for value in expected]
 
 
@@ -85,9 +85,9 @@ def test_the_statement_of_rounding_is_that_of_bfloat16():
 
 @pytest.mark.parametrize("precision", MANTISSA)
 def test_rounding_keeps_nan_and_rounded_values(precision):
-    assert base.round_operand(torch.tensor([math.nan]), precision).isnan().all()
-    once = base.round_operand(random(500), precision)
-    assert torch.equal(base.round_operand(once, precision), once)
+    assert rounding.round_operand(torch.tensor([math.nan]), precision).isnan().all()
+    once = rounding.round_operand(random(500), precision)
+    assert torch.equal(rounding.round_operand(once, precision), once)
     assert not torch.equal(once, random(500))
 
 
@@ -95,7 +95,7 @@ def test_rounding_keeps_nan_and_rounded_values(precision):
 def test_rounding_of_a_tensor_that_is_not_contiguous(precision):
     values = random(6, 4)
     assert torch.equal(
-        base.round_operand(values.t(), precision), base.round_operand(values, precision).t()
+        rounding.round_operand(values.t(), precision), rounding.round_operand(values, precision).t()
     )
 
 
@@ -184,7 +184,7 @@ def test_allow_tf32_is_set_and_unset():
 def test_allow_tf32_holds_whatever_was_set_by_the_other_names():
     """Torch refuses to read its setting where these make two of it, but not to set it."""
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    base._hear_torch_out.cache_clear()
+    rounding._hear_torch_out.cache_clear()
     try:
         torch.backends.cudnn.conv.fp32_precision = "ieee"
         torch.backends.cudnn.rnn.fp32_precision = "tf32"
@@ -201,7 +201,7 @@ def test_operands_in_bfloat16_give_float32():
     )
     for into in (None, out[:, 2]):
         try:
-            found = base.multiplied(a.bfloat16(), b.bfloat16(), into)
+            found = rounding.multiplied(a.bfloat16(), b.bfloat16(), into)
         except NotImplementedError:
             pytest.skip("this torch knows no such product of bfloat16 without numbers")
         assert (found.dtype, found.shape) == (torch.float32, (2, 3, 5))
@@ -210,7 +210,7 @@ def test_operands_in_bfloat16_give_float32():
 @pytest.mark.parametrize("precision", ["float32", *MANTISSA])
 def test_a_product_is_that_of_its_operands(precision):
     a, b = random(2, 3, 4), random(2, 4, 5, seed=1)
-    whole = base.multiplied(base.operand(a, precision), base.operand(b, precision))
+    whole = rounding.multiplied(rounding.operand(a, precision), rounding.operand(b, precision))
     assert torch.equal(whole, product(a, b, precision))
 
 
@@ -218,9 +218,9 @@ def test_a_product_is_that_of_its_operands(precision):
 def test_operands_are_rounded_to_tf32_where_a_gpu_does_not(monkeypatch, has_such_products):
     """Before compute capability 8.0 none does, whatever it is allowed."""
     monkeypatch.setattr(torch.Tensor, "is_cuda", True)
-    monkeypatch.setattr(base, "_multiplies_bf16", lambda: has_such_products)
+    monkeypatch.setattr(rounding, "_multiplies_bf16", lambda: has_such_products)
     a, b = random(2, 3, 4), random(2, 4, 5, seed=1)
-    rounded = [base.round_operand(x, "tf32") for x in (a, b)]
+    rounded = [rounding.round_operand(x, "tf32") for x in (a, b)]
     assert [torch.equal(*pair) for pair in zip(rounded, (a, b), strict=True)] == (
         [has_such_products] * 2
     )
@@ -231,9 +231,9 @@ def test_operands_are_rounded_to_tf32_where_a_gpu_does_not(monkeypatch, has_such
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_multiplies_bfloat16_and_adds_in_float32():
     a, b = random(2, 33, 500).cuda(), random(2, 500, 17, seed=1).cuda()
-    assert base.operand(a, "bf16").dtype == torch.bfloat16
+    assert rounding.operand(a, "bf16").dtype == torch.bfloat16
     out = torch.full((2, 5, 33, 17), torch.nan, device="cuda")
-    base.multiplied(base.operand(a, "bf16"), base.operand(b, "bf16"), out[:, 3])
+    rounding.multiplied(rounding.operand(a, "bf16"), rounding.operand(b, "bf16"), out[:, 3])
     exact = torch.bmm(a.bfloat16().double(), b.bfloat16().double())
     torch.testing.assert_close(
         out[:, 3].double(), exact, rtol=0, atol=1e-3

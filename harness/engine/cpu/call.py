@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.engine.base import Layer, Parameters, dtype_of
+from harness.engine.base import Layer, Parameters
 from harness.engine.cpu import compiler
 from harness.engine.cpu.compiled import Code, code_for
 from harness.engine.cpu.interface import Buffer, Lengths
 from harness.engine.cpu.memory import Shape, layout, memory, padded
 from harness.engine.cpu.products import address
+from harness.engine.rounding import dtype_of
 
 
 class Call:

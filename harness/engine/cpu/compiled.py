@@ -6,11 +6,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from harness.engine.base import Layer, dtype_of
+from harness.engine.base import Layer
 from harness.engine.beside import begin, outcome
 from harness.engine.cpu import compiler, cpp
 from harness.engine.cpu.interface import Interface
 from harness.engine.cpu.products import PLAIN, REAL, optimizer_step, products
+from harness.engine.rounding import dtype_of
 from harness.engine.tracing.schedule import schedule
 from harness.engine.tracing.trace import trace, vector_names
 

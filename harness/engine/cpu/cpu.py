@@ -13,21 +13,13 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
-from harness.engine.base import (
-    Layer,
-    Parameters,
-    PreparedTape,
-    State,
-    Tape,
-    dtype_of,
-    emitted,
-    prepared,
-)
+from harness.engine.base import Layer, Parameters, PreparedTape, State, Tape, emitted, prepared
 from harness.engine.cpu import compiler
 from harness.engine.cpu.call import Call
 from harness.engine.cpu.compiled import code_for
 from harness.engine.cpu.memory import memory, padded, row_length
 from harness.engine.cpu.products import MANTISSA, check_range, products
+from harness.engine.rounding import dtype_of
 from harness.engine.tracing.trace import Untraceable
 
 LACKING = {

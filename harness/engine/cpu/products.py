@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness.engine.base import dtype_of
 from harness.engine.cpu import compiler
 from harness.engine.cpu.memory import memory
+from harness.engine.rounding import dtype_of
 
 OPENMP = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads", "omp_get_max_threads")
 """What ``lend`` in ``kernels/products.cpp`` takes, in its order."""

@@ -5,8 +5,8 @@ import functools
 import torch
 from torch import Tensor
 
-from harness.engine.base import product
 from harness.engine.gpu.launches import Buffers, Layout, Place, evaluate
+from harness.engine.rounding import product
 
 
 def fill_vectors(plan: Layout, buffers: Buffers, vectors: Tensor) -> None:

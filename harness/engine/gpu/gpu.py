@@ -23,16 +23,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from cells.base import Cell
-from harness.engine.base import (
-    ByAutograd,
-    Layer,
-    Parameters,
-    State,
-    emitted,
-    multiplied,
-    operand,
-    prepared,
-)
+from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
 from harness.engine.gpu import trial, triton_source
 from harness.engine.gpu.around import fill_vectors, matrix_gradient, vector_gradients
 from harness.engine.gpu.launches import (
@@ -48,6 +39,7 @@ from harness.engine.gpu.launches import (
 from harness.engine.gpu.layout import layout
 from harness.engine.gpu.rounded import with_rounded_operands
 from harness.engine.reference import input_product
+from harness.engine.rounding import multiplied, operand
 from harness.engine.tracing.trace import untraceable
 
 STEPS_AT_ONCE = 16

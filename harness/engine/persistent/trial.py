@@ -10,6 +10,7 @@ import functools
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from harness import cache
-from harness.engine.base import Layer, State, dtype_of, initial_state, prepared
+from harness import cache, timing
+from harness.engine.base import Layer, State, initial_state, prepared
 from harness.engine.gpu import gpu
 from harness.engine.gpu.launches import Layout
 from harness.engine.gpu.layout import layout
@@ -28,26 +29,38 @@ from harness.engine.persistent import device as on_device
 from harness.engine.persistent import host, loop, nvrtc
 from harness.engine.persistent.arguments import Kernels
 from harness.engine.persistent.source import Source, with_sums_in_registers
-from harness.engine.reference import input_product, input_table
+from harness.engine.persistent.tiling import ROWS
+from harness.engine.reference import Reference, input_product, input_table
+from harness.engine.rounding import dtype_of
 
-STEPS, RUNS, BATCH, VOCABULARY = 5, 2, 9, 5
-"""T, N, B and V: two clusters for the rows of a run, of which the second has one row."""
+STEPS, RUNS, VOCABULARY = 5, 2, 5
+"""T, N and V."""
+MOST_BLOCKS_AT_ONCE = 600
+"""More thread blocks than a device runs at once: so some begin where others have ended."""
 REPEATS = 3
-SECONDS = 300.0
+SECONDS = 300
 """So long a trial may take; most of it is for loading torch and compiling, where disks are slow."""
 PROGRAM = (sys.executable, "-P", "-c", f"from {__name__} import main; main()")
-LARGEST_ERRORS = {"float64": 1e-9, "float32": 2e-4, "tf32": 2**-7, "bf16": 2**-4}
-MEAN_ERRORS = {"float64": 1e-11, "float32": 5e-6, "tf32": 2e-4, "bf16": 2e-3}
+LARGEST_ERRORS = {"float64": 1e-9, "float32": 2e-4, "tf32": 2**-6, "bf16": 2**-4}
+MEAN_ERRORS = {"float64": 1e-11, "float32": 5e-6, "tf32": 2e-3, "bf16": 2e-3}
 """By precision, over the largest value of a tensor.
 
 An operand that lies between two numbers may be rounded to the other one, so that a right kernel has
-a few large errors in tf32 and bf16. A wrong one has many.
+a few large errors in tf32 and bf16, and a device may cut off what tf32 drops, where torch's
+operations round it. A wrong kernel has larger errors or many.
 """
 
 Named = dict[str, Tensor]
+Key = tuple[Layer, Source, torch.device]
+
+_answers: dict[Key, str | None] = {}
+"""What the kernels themselves have shown in this process."""
 
 
-@functools.lru_cache(maxsize=256)
+class Untried(RuntimeError):
+    """A layer could not be tried, which says nothing of its kernels."""
+
+
 def failure(layer: Layer, code: Source, device: torch.device) -> str | None:
     """Returns why the layer's kernels cannot be used on the device, in one line, or None.
 
@@ -57,39 +70,75 @@ def failure(layer: Layer, code: Source, device: torch.device) -> str | None:
         layer: What is to be run, on one thread.
         code: Its kernels.
         device: Of CUDA; or a CPU, whose kernels are the host's.
+
+    Raises:
+        torch.OutOfMemoryError: There is no memory to try it with.
     """
-    if device.type == "cpu":
-        made_of = [code.on("host"), "cpu"]
-    else:
-        made_of = [code.on("device"), nvrtc.version(), torch.cuda.get_device_name(device)]
-    key = [*made_of, torch.__version__, *map(str, (STEPS, RUNS, BATCH, REPEATS))]
-    file = cache.compiled_file("persistent", key, ".tried")
+    key = layer, code, device
+    if key not in _answers:
+        try:
+            _answers[key] = _kept(layer, code, device)
+        except Untried as error:
+            return str(error).rstrip(".")
+    return _answers[key]
+
+
+def _kept(layer: Layer, code: Source, device: torch.device) -> str | None:
+    """Returns why the kernels are wrong, or None: so it is kept in the cache.
+
+    Raises:
+        Untried: They could not be tried.
+    """
 
     def make(source: Path, made: Path) -> None:
-        if reason := asked(PROGRAM, _question(layer, device)):
-            raise _Disagrees(reason)
+        num_tiles = 2
+        if device.type == "cuda":
+            num_tiles = max(2, MOST_BLOCKS_AT_ONCE // (RUNS * code.tiling.num_blocks))
+        if reason := asked(PROGRAM, pickle.dumps((question(layer, num_tiles), device))):
+            raise _Wrong(reason)
         made.write_text("agrees\n", encoding="utf-8")
 
     try:
+        file = cache.compiled_file("persistent", _key(code, device), ".tried")
         cache.make_once(file, file.with_suffix(".txt"), code.text, make)
-    except (_Disagrees, cache.CacheError) as error:
-        return str(error).rstrip(".")
+    except _Wrong as error:
+        return str(error)
+    except (cache.CacheError, nvrtc.NvrtcError) as error:
+        raise Untried(str(error)) from error
     return None
 
 
-class _Disagrees(Exception):
-    """A trial was not passed."""
+def _key(code: Source, device: torch.device) -> list[str]:
+    """Returns all that an answer hangs on: the kernels, what launches and tries them, the device.
+
+    Raises:
+        nvrtc.NvrtcError: There is none.
+    """
+    folder = Path(__file__).parent
+    ours = [path.read_text(encoding="utf-8") for path in sorted(folder.glob("*.py"))]
+    if device.type == "cpu":
+        return [code.on("host"), torch.__version__, *ours]
+    name = torch.cuda.get_device_name(device)
+    return [code.on("device"), nvrtc.version(), name, torch.__version__, *ours]
+
+
+class _Wrong(Exception):
+    """The kernels are."""
 
 
 def asked(command: Sequence[str], question: bytes, seconds: float = SECONDS) -> str | None:
-    """Returns what a process answers on its last line: a reason or null, in JSON.
+    """Returns what a process says is wrong: a line of JSON, its last one.
 
     Args:
         command: Its words.
         question: What it gets on standard input.
         seconds: So long it may take.
+
+    Raises:
+        Untried: The process could not begin, or says that it could not try.
+        torch.OutOfMemoryError: It says that there was no memory.
     """
-    path = os.pathsep.join(folder for folder in sys.path if folder)
+    path = os.pathsep.join(folder or os.getcwd() for folder in sys.path)
     try:
         done = subprocess.run(
             command,
@@ -100,17 +149,29 @@ def asked(command: Sequence[str], question: bytes, seconds: float = SECONDS) -> 
         )
     except subprocess.TimeoutExpired:
         return f"its kernels, tried in a process of their own, did not end in {seconds:.0f} s"
+    except OSError as error:
+        raise Untried(f"a process of its own must begin to try it, but got {error}") from error
     try:
-        answer: str | None = json.loads(done.stdout.decode().splitlines()[-1])
-        if done.returncode == 0:
-            return answer
-    except (IndexError, ValueError):
-        pass
+        answer = json.loads(done.stdout.decode().splitlines()[-1])
+        wrong, untried, out_of_memory = (answer[key] for key in ANSWER)
+    except (IndexError, ValueError, TypeError, KeyError):
+        done.returncode = done.returncode or 1
+        wrong = untried = out_of_memory = None
+    if out_of_memory:
+        raise torch.OutOfMemoryError(out_of_memory)
+    if untried:
+        raise Untried(untried)
+    if wrong or done.returncode == 0:
+        return wrong
     said = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
     return (
         f"its kernels ended the process that tried them, with {done.returncode}: "
         f"{''.join(said)[:300] or 'it said nothing'}"
     )
+
+
+ANSWER = ("wrong", "untried", "out_of_memory")
+"""The fields of an answer, each with a line or null."""
 
 
 @dataclass(frozen=True)
@@ -170,18 +231,26 @@ def _weights(like: Tensor) -> Tensor:
     return torch.arange(like.numel(), device=like.device).view(like.shape).to(like.dtype).sin()
 
 
-def question(layer: Layer) -> Question:
+def question(layer: Layer, num_tiles: int = 2) -> Question:
     """Returns a call of the layer with random numbers of the size that training begins with.
+
+    The states are those that the definition comes to, since some cells begin with infinite ones.
+
+    Args:
+        layer: What is to be run.
+        num_tiles: Groups of rows of each run, each for a block or a cluster; the last one has one
+            row.
 
     Raises:
         Untraceable: The layer's step cannot be traced.
     """
     dtype, size = dtype_of(layer.precision), layer.hidden_size
     draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(0), dtype=dtype)
-    width = size if layer.cell.reads_input else VOCABULARY
+    batch, width = ROWS * (num_tiles - 1) + 1, size if layer.cell.reads_input else VOCABULARY
     specs = layer.cell.parameters(width, size, layer.biases)
-    inputs = draw(STEPS, RUNS, BATCH, width)
+    inputs = draw(STEPS, RUNS, batch, width)
     drawn = {s.name: draw(RUNS, *s.shape(size)) / (size + 1) ** 0.5 for s in specs}
+    noise = draw(RUNS, STEPS, batch, len(layer.cell.noise) * size).sigmoid()
     ready = prepared(layer, drawn, inputs)
     vectors = [ready[s.name] for s in specs if s.kind in ("recurrent_bias", "vector")]
     leaves = {
@@ -189,18 +258,15 @@ def question(layer: Layer) -> Question:
         "vectors": torch.cat(vectors, dim=-1) if vectors else draw(RUNS, 0),
     }
     leaves |= {f"matrix.{s.name}": ready[s.name] for s in specs if s.kind == "recurrent"}
-    first: State = initial_state(layer.cell, RUNS, BATCH, size, inputs)
-    leaves |= {f"state.{k}": s + draw(s.shape) / 10 for k, s in enumerate(first)}
+    first: State = initial_state(layer.cell, RUNS, batch, size, inputs)
+    factors = noise.transpose(0, 1) if layer.cell.noise else None
+    _, last = Reference().run(layer, drawn, inputs, first, factors)
+    leaves |= {f"state.{k}": state for k, state in enumerate(last)}
     tokens = None
     if not layer.cell.reads_input:
         leaves["table"] = input_table(layer, ready)
-        tokens = torch.arange(STEPS * RUNS * BATCH).view(STEPS, RUNS, BATCH) * 7 % VOCABULARY
-    noise = draw(RUNS, STEPS, BATCH, len(layer.cell.noise) * size).sigmoid()
+        tokens = torch.arange(STEPS * RUNS * batch).view(STEPS, RUNS, batch) * 7 % VOCABULARY
     return Question(layout(layer), layer.precision, tokens, leaves, noise)
-
-
-def _question(layer: Layer, device: torch.device) -> bytes:
-    return pickle.dumps((question(layer), device))
 
 
 def disagreement(of: Question, kernels: Kernels, device: torch.device) -> str | None:
@@ -236,7 +302,7 @@ def _by_kernels(
 ) -> Sequence[Tensor]:  # fmt: skip
     plan = with_sums_in_registers(of.plan)
     own = loop.Loop(plan, of.precision, kernels)
-    shape = (STEPS, RUNS, BATCH)
+    shape = (STEPS, RUNS, states[0].shape[1])
     return loop.recurrence(own, shape, tokens, x, vectors, noise, *matrices.values(), *states)
 
 
@@ -249,11 +315,33 @@ def _is_near(ours: Tensor, theirs: Tensor, precision: str) -> bool:
 
 def main() -> None:
     """Answers the question on standard input, with a line of JSON."""
+    signal.alarm(SECONDS)  # who asked may have been killed, and a kernel may never end
     of, device = pickle.load(sys.stdin.buffer)
+    print(json.dumps(dict(zip(ANSWER, _answer(of, device), strict=True))), flush=True)
+
+
+def _answer(of: Question, device: torch.device) -> tuple[str | None, str | None, str | None]:
+    allow_tf32(of.precision)
     plan = with_sums_in_registers(of.plan)
-    if device.type == "cpu":
-        made = host.kernels(plan, of.precision, host.tiling(plan.hidden_size))
-    else:
-        index = torch.cuda.current_device() if device.index is None else device.index
-        made = on_device.kernels(plan, of.precision, index)
-    print(json.dumps(disagreement(of, made, device)), flush=True)
+    try:
+        torch.zeros(1, device=device)
+    except RuntimeError as error:  # it may be for one process alone
+        reason = f"a second process must reach the device to try it, but got {_line(error)}"
+        return None, reason, None
+    try:
+        if device.type == "cpu":
+            made = host.kernels(plan, of.precision, host.tiling(plan.hidden_size))
+        else:
+            index = torch.cuda.current_device() if device.index is None else device.index
+            made = on_device.kernels(plan, of.precision, index)
+        return disagreement(of, made, device), None, None
+    except (on_device.DeviceError, nvrtc.NvrtcError, CompileError) as error:
+        return None, _line(error), None
+    except Exception as error:
+        if not timing.out_of_memory(error):
+            raise
+        return None, None, _line(error)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from cells.base import Parameter, split_gates, unchanged
 from cells.faults import words_of
-from harness.engine.base import Layer, dtype_of
+from harness.engine.base import Layer
+from harness.engine.rounding import dtype_of
 from harness.engine.tracing.calls import ROWS, Untraceable
 
 

@@ -11,9 +11,9 @@ import torch
 from agreement import case, results
 
 from harness import engine
-from harness.engine.base import round_operand
 from harness.engine.cpu import compiler, memory
 from harness.engine.cpu.products import MANTISSA, products
+from harness.engine.rounding import round_operand
 from harness.model.readout import Readout
 
 SHAPES = [(1, 1, 1, 1), (3, 7, 2, 5), (32, 64, 4, 48), (33, 63, 3, 31), (193, 31, 1, 16)]
