@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from cells.base import Cell
 from harness import engine as engines
 from harness.engine import Engine, EngineError, Layer, Parameters, State
 
@@ -38,11 +39,7 @@ def engine_for(name: str, layer: Layer, device: torch.device) -> Engine:
 def _engine_for(name: str, layer: Layer, device: torch.device) -> Engine:
     cell, precision = layer.cell, layer.precision
     if name == "auto":
-        chosen, notes = engines.resolve([cell], device.type, precision)
-        for note in notes:
-            text = f"{cell.name}: {note}. It runs on {chosen}."
-            warnings.warn(text, stacklevel=_level_of_caller())
-        return engines.get(chosen)
+        return _fastest(cell, device.type, precision)  # type: ignore[arg-type]  # classes have a hash
     engine = engines.get(name)
     refusal = engine.refusal(cell, device.type, precision) or engine.layer_refusal(layer, device)
     if refusal is not None:
@@ -51,6 +48,15 @@ def _engine_for(name: str, layer: Layer, device: torch.device) -> Engine:
             f"{refusal}. Leave it out, and the fastest that can is taken."
         )
     return engine
+
+
+@functools.lru_cache(maxsize=256)
+def _fastest(cell: type[Cell], device: str, precision: str) -> Engine:
+    chosen, notes = engines.resolve([cell], device, precision)
+    for note in notes:
+        text = f"{cell.name}: {note}. It runs on {chosen}."
+        warnings.warn(text, stacklevel=_level_of_caller())
+    return engines.get(chosen)
 
 
 def _level_of_caller() -> int:

@@ -23,7 +23,13 @@ from harness.model.loss_terms import LossTerms
 from harness.model.masks import Masks
 from harness.model.reading_order import from_the_end, reordered
 from harness.model.readout import Gradients, Readout
-from harness.model.regularization import NONE, StepRegularization, regularization_of, regularized
+from harness.model.regularization import (
+    NONE,
+    StepRegularization,
+    regularization_of,
+    regularizations_within,
+    regularized,
+)
 from harness.settings import Settings
 
 
@@ -63,10 +69,10 @@ class Model:
             self.arch, self.engine, self.threads, regularization_of(self.arch.cell, settings)
         )
 
-    @property
-    def layer(self) -> Layer:
-        """What each layer is to the engine."""
-        return self._layer
+    def layers_of(self, settings: Sequence[Settings]) -> list[Layer]:
+        """Returns what each layer is to the engine, for all groups of these runs."""
+        all_of_them = regularizations_within(self.arch.cell, settings)
+        return [replace(self._layer, cell=regularized(self.arch.cell, one)) for one in all_of_them]
 
     def on_threads(self, threads: int) -> "Model":
         """Returns the model with calls that may use so many threads."""

@@ -61,6 +61,30 @@ def regularization_of(cell: type[Cell], settings: Sequence[Settings]) -> StepReg
     )
 
 
+def regularizations_within(
+    cell: type[Cell], settings: Sequence[Settings]
+) -> list[StepRegularization]:
+    """Returns the regularizations of all groups of runs that may advance together.
+
+    Runs leave a pack that end before the others, and each is sampled from by itself.
+    """
+    found = dict.fromkeys(regularization_of(cell, [each]) for each in settings)
+    while True:
+        both = dict.fromkeys(_joined(a, b) for a in found for b in found)
+        if both.keys() <= found.keys():
+            return list(found)
+        found |= both
+
+
+def _joined(a: StepRegularization, b: StepRegularization) -> StepRegularization:
+    return StepRegularization(
+        a.state_dropout or b.state_dropout,
+        a.recurrent_dropout or b.recurrent_dropout,
+        tuple(name for name in ("h", "c") if name in (*a.zoneout, *b.zoneout)),
+        a.state_clip,
+    )
+
+
 def regularized_cell(settings: Settings) -> type[Cell]:
     """Returns the cell that the settings name, with the regularization that they ask for.
 

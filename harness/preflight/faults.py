@@ -12,7 +12,7 @@ from cells.faults import words_of
 from harness import data
 from harness.data import Data, Dataset
 from harness.preflight.memory import memory_fault
-from harness.preflight.resolve import first_values, pack_of
+from harness.preflight.resolve import first_values, other_layers, pack_of
 from harness.settings import Budget, SampleRequest, Settings
 from harness.study import Study, problem_of_arms
 from harness.study.fields import FIELDS
@@ -21,6 +21,7 @@ from harness.tasks.language_modelling import check_prefixes
 from harness.timing import out_of_memory
 from harness.training.messages import is_ours
 from harness.training.pack import Pack
+from harness.training.resolved import resolve
 
 
 class RunFault(ValueError):
@@ -137,6 +138,8 @@ def _trial_faults(
         if line := memory_fault(one_update, text):
             return [_Fault(("hidden_size",), line, "memory")]
         _train_once(study, arm, one_update, replace(study.measure.samples, prefixes=prefixes[:1]))
+        for changes in other_layers(study.under(Unit.parse(arm).condition)):
+            resolve(pack_of(study, arm, replace(one_update, **changes), 1))
     except Exception as error:  # a user's step may raise anything at all
         if is_ours(error):
             headed = map(_headed, str(error).splitlines())

@@ -97,6 +97,21 @@ def first_values(study: Study) -> dict[str, Any]:
     }
 
 
+def other_layers(study: Study) -> list[dict[str, Any]]:
+    """Returns what a search may change a layer's kernels to, field by field.
+
+    They are a field's other choices, or the end of its range.
+    """
+    space = study.tune.space if study.tune else {}
+    fields = [f for f in space if f in ("hidden_size", "biases", "state_clip", *masks.FIELDS)]
+    others: list[dict[str, Any]] = []
+    for field in fields:
+        domain = space[field]
+        values = domain.choices[1:] if isinstance(domain, Choices) else (domain.high,)
+        others += [{field: value} for value in values]
+    return others
+
+
 def pack_of(study: Study, arm: str, settings: Settings, size: int) -> Plan:
     """Returns a plan of ``size`` runs of an arm that leaves nothing behind: for probes and
     timings.

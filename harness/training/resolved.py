@@ -73,7 +73,8 @@ def resolve(plan: Plan) -> ResolvedPlan:
     task.check(plan.samples)
     arch = architecture(settings, task.num_inputs, task.num_outputs, task.reads_tokens)
     model = Model(arch, engine)
-    check_layer(engine, model.for_runs([run.settings for run in plan.runs]).layer, device)
+    for layer in model.layers_of([run.settings for run in plan.runs]):
+        check_layer(engine, layer, device)
     num_updates = settings.budget.num_updates(
         updates_per_epoch=task.updates_per_epoch, tokens_per_update=task.targets_per_update
     )

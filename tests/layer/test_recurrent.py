@@ -248,13 +248,15 @@ def test_an_engine_that_cannot_is_refused_and_one_that_is_missing_is_warned_of(m
     with pytest.raises(EngineError, match="engine='native': torch.nn has no mgu"):
         Recurrent("mgu", I, H, engine="native")(torch.zeros(3, 2, I))
     monkeypatch.setattr(compiler, "find", lambda: None)
-    running._engine_for.cache_clear()
+    for cached in (running._engine_for, running._fastest):
+        cached.cache_clear()
     with pytest.warns(
         UserWarning, match="mgu: engine cpu: not used, no C.. compiler.*reference"
     ) as told:
         Recurrent("mgu", I, H)(torch.zeros(3, 2, I))
     assert {each.filename for each in told} == {__file__}  # where the layer is used
-    running._engine_for.cache_clear()
+    for cached in (running._engine_for, running._fastest):
+        cached.cache_clear()
 
 
 def test_its_repr_names_what_is_no_default():

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from harness import study
+from harness import engine, study
+from harness.engine.persistent.persistent import Persistent
 from harness.preflight import check, faults
 from harness.preflight.faults import RunFault, check_runs
 from harness.preflight.resolve import resolve
@@ -219,6 +220,32 @@ def test_plans_that_cannot_be_built_are_told_for_every_arm(write):
     arms = [f"faulty.yaml:10:19: fix.num_parameters (of {arm}): " for arm in ("lstm", "sound")]
     assert all(line.startswith(arm) for line, arm in zip(lines, arms, strict=True))
     assert all("num_parameters=40" in line and line.endswith("[no-run]") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("space", "tried"),
+    [
+        ("hidden_size: {choices: [8, 4, 16]}", [8, 4, 16]),
+        ("hidden_size: {low: 4, high: 16, step: 4}", [4, 16]),
+    ],
+    ids=["choices", "a range"],
+)
+def test_an_engine_is_asked_for_each_size_that_a_search_may_take(write, monkeypatch, space, tried):
+    asked = []
+
+    def refused(layer, code, device):
+        asked.append(layer.hidden_size)
+        return "its kernels are wrong" if layer.hidden_size > 8 else None
+
+    ours = Persistent(("cpu",), tried=refused)
+    monkeypatch.setattr(engine, "ENGINES", (ours, engine.get("reference")))
+    changes = [
+        ("fix:\n  corpus", f"tune:\n  {space}\n  trials: 2\nfix:\n  engine: persistent\n  corpus"),
+        ("  hidden_size: 8\n", ""),
+    ]
+    (line,) = said_of(write("sound", changes=changes))
+    assert "engine: must run the layer, but got engine='persistent': its kernels are" in line
+    assert asked == tried + tried  # of two arms
 
 
 def test_memory_that_does_not_suffice_for_one_run(write, monkeypatch):

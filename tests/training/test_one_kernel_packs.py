@@ -59,6 +59,16 @@ def test_a_layer_with_dropout_within_its_step_is_tried_as_it_runs(settings, tryi
     assert layer.cell.noise
 
 
+def test_a_layer_is_tried_for_all_runs_that_may_come_to_be_alone(settings, trying):
+    """As the others are pruned, or where one is sampled from."""
+    tried = trying(None)
+    both = plan_of(
+        replace(settings, engine="persistent"), {}, {"zoneout_h": 0.1}, {"zoneout_c": 0.1}
+    )
+    Pack(both).close()
+    assert sorted(len(layer.cell.noise) for layer, _ in tried) == [0, 1, 1, 2]
+
+
 def test_a_layer_that_is_not_right_on_the_device_ends_the_study_before_it_begins(settings, trying):
     trying("its kernels compute another value each time: rows: result 0")
     rule = (

@@ -81,10 +81,13 @@ def _library() -> ctypes.CDLL:
         raise NvrtcError(
             "NVRTC was not found. Install nvidia-cuda-nvrtc, or a build of torch for CUDA."
         )
-    # NVRTC opens this one by its name alone, and 13.0 does not look beside itself.
-    for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*"):
-        ctypes.CDLL(str(builtins))
-    return ctypes.CDLL(path)
+    try:
+        # NVRTC opens this one by its name alone, and 13.0 does not look beside itself.
+        for builtins in Path(path).parent.glob("libnvrtc-builtins.so.*"):
+            ctypes.CDLL(str(builtins))
+        return ctypes.CDLL(path)
+    except OSError as error:
+        raise NvrtcError(f"NVRTC must load, but got {error}.") from error
 
 
 def _checked(code: int, what: str, log: str = "") -> None:

@@ -69,6 +69,13 @@ def test_kernels_are_compiled_once_for_what_they_depend_on(compiling, monkeypatc
     assert kept == sorted(5 * [".cu", ".cubin", ".sha256"])
 
 
+def test_a_compiler_that_does_not_load_is_told(monkeypatch, tmp_path):
+    (tmp_path / "libnvrtc.so.13").write_bytes(b"half")
+    monkeypatch.setattr(nvrtc, "find", lambda: str(tmp_path / "libnvrtc.so.13"))
+    with pytest.raises(nvrtc.NvrtcError, match="NVRTC must load, but got .*libnvrtc.so.13"):
+        nvrtc._library.__wrapped__()
+
+
 def test_damaged_kernels_are_compiled_again_and_a_refusal_leaves_none(compiling, monkeypatch):
     nvrtc.image("a", "text", 90)
     (file,) = cache.compiled_folder().glob("a-*.cubin")
