@@ -2,7 +2,7 @@
 
 from harness.engine.gpu.launches import Layout, Piece, Product
 from harness.engine.persistent.expressions import EXPRESSIONS
-from harness.engine.persistent.passes import EXCHANGED
+from harness.engine.persistent.passes import EXCHANGED, exchanges
 from harness.engine.persistent.places import is_state
 from harness.engine.persistent.source import Source, source
 from harness.engine.persistent.tiling import SHARED_BYTES, tilings
@@ -53,7 +53,7 @@ def fitted(
 
     Where none suffices they are those for the most blocks, and :func:`capacity` says why not.
     """
-    for tile in tilings(plan.hidden_size, architecture):
+    for tile in tilings(plan.hidden_size, architecture, exchanges(plan)):
         code = source(plan, precision, tile)
         if capacity(code, architecture, most_bytes) is None:
             break

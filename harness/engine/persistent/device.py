@@ -143,12 +143,12 @@ def _kernel(
         name.encode(),
     )
     attributes = {MAX_DYNAMIC_SHARED_SIZE_BYTES: code.shared_bytes}
-    if tile.num_blocks > PORTABLE_BLOCKS:
+    if tile.is_cluster and tile.num_blocks > PORTABLE_BLOCKS:
         attributes[NON_PORTABLE_CLUSTER_SIZE_ALLOWED] = 1
     for attribute, value in attributes.items():
         what = f"allow {value} as attribute {attribute} of the kernel {name}"
         asking.must(what, "cuFuncSetAttribute", function, attribute, value)
-    if tile.num_blocks > 1:
+    if tile.is_cluster:
         _check_clusters(code, function, name, asking)
 
     def launch(call: Call) -> None:

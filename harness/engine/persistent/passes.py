@@ -6,7 +6,7 @@ offers the terms, and the pass after has the result.
 
 from dataclasses import dataclass
 
-from harness.engine.gpu.launches import Piece
+from harness.engine.gpu.launches import Layout, Piece, Product
 from harness.engine.tracing.program import REDUCTIONS, Node
 
 EXCHANGED = (*REDUCTIONS, "cumsum")
@@ -35,6 +35,12 @@ class Pass:
 def is_exchanged(node: Node, arguments: dict[int, Node]) -> bool:
     """Returns whether a node needs other units; where H is 1 a row has no other."""
     return node.op in EXCHANGED and arguments[node.args[0]].kind in ("full", "vector")
+
+
+def exchanges(plan: Layout) -> bool:
+    """Returns whether a unit needs another one's values in a time step, as in a product."""
+    steps = (*plan.forward, *plan.backward)
+    return any(isinstance(step, Product) or len(passes(step, set())) > 1 for step in steps)
 
 
 def passes(piece: Piece, wanted: set[int]) -> list[Pass]:

@@ -405,7 +405,7 @@ def source(plan: Layout, precision: str, tiling: Tiling) -> Source:
         "TERMS_WIDTH": tiling.terms_width,
     }
     opening = [
-        f"#define CLUSTERS {int(tiling.num_blocks > 1)}",
+        f"#define CLUSTERS {int(tiling.is_cluster)}",
         f"#define DROPPED_BITS {DROPPED_BITS[precision]}",
         f"#define TENSOR_CORES {int(tiling.uses_tensor_cores(precision))}",
         f"#define PAIRS {int(packed == 2)}",

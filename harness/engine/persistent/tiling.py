@@ -154,12 +154,19 @@ class Tiling:
         num_blocks: C.
         num_threads: Of a block.
         num_held: Of the words of matrices, at most, in a thread's registers.
+        exchanges: Whether blocks send one another numbers.
     """
 
     hidden_size: int
     num_blocks: int
     num_threads: int = THREADS
     num_held: int = WARP_OF_PAIRS.most_held
+    exchanges: bool = True
+
+    @property
+    def is_cluster(self) -> bool:
+        """Whether the blocks must be on the device together."""
+        return self.exchanges and self.num_blocks > 1
 
     @property
     def num_units(self) -> int:
@@ -202,11 +209,14 @@ class Tiling:
         return -(-self.num_units * ROWS // self.num_threads)
 
 
-def tilings(hidden_size: int, architecture: int = 90) -> list[Tiling]:
+def tilings(hidden_size: int, architecture: int = 90, exchanges: bool = True) -> list[Tiling]:
     """Returns how a layer may be cut, the fewest blocks first that own :data:`UNITS` units or less.
 
-    Blocks reach one another's memory from sm_90 on; before, one block owns all units.
+    Blocks reach one another's memory from sm_90 on; before, one block owns all units. Where blocks
+    exchange nothing, there may be any number of them.
     """
+    if not exchanges:
+        return [Tiling(hidden_size, -(-hidden_size // UNITS), exchanges=False)]
     if architecture < 90:
         return [Tiling(hidden_size, 1)]
     numbers = [2**k for k in range(MOST_BLOCKS.bit_length())]

@@ -96,8 +96,8 @@ def test_a_launch_is_a_cluster_for_each_run_and_eight_rows(stream):
 
 
 def test_a_kernel_asks_for_its_shared_memory_and_for_a_wide_cluster(stream):
-    for name, clusters in {"lstm": [], "rwkv-4": [1]}.items():
-        driver, wanted = Driver(), code(name, 256)
+    for name, size, clusters in (("lstm", 256, []), ("rwkv-4", 256, [1]), ("min-gru", 1024, [])):
+        driver, wanted = Driver(), code(name, size)
         device.loaded(wanted, b"code", 3, driver)
         asked = [tuple(arguments[1:]) for arguments in driver.named("cuFuncSetAttribute")]
         shared = (device.MAX_DYNAMIC_SHARED_SIZE_BYTES, wanted.shared_bytes)
@@ -141,6 +141,7 @@ def test_a_device_that_holds_no_cluster_is_told():
     with pytest.raises(device.DeviceError, match=message):
         device.loaded(wide, b"code", 3, none)
     device.loaded(code("lstm", 7), b"code", 3, none)  # one block alone is no cluster
+    device.loaded(code("min-gru", 1024), b"code", 3, none)  # nor are blocks that send nothing
 
 
 def test_the_structure_of_a_launch_is_the_drivers():

@@ -25,7 +25,8 @@ CASES = {
     "two numbers in a word": ("lstm", Tiling(64, 2), "bf16"),
     "sums of a row and up to each unit": ("lstm-on", Tiling(20, 4), "bf16"),
     "one block": ("rnn-tanh", Tiling(7, 1), "float32"),
-    "no product": ("min-gru", Tiling(20, 4), "float32"),
+    "no product, in a cluster": ("min-gru", Tiling(20, 4), "float32"),
+    "no product": ("min-gru", Tiling(40, 3, exchanges=False), "float32"),
     "as many blocks as a cluster may have": ("lem", Tiling(20, 16), "float32"),
 }
 

@@ -284,6 +284,17 @@ def test_blocks_own_32_units_at_most_where_a_cluster_reaches():
     assert [tile.num_blocks for tile in tilings(256, architecture=80)] == [1]
 
 
+def test_blocks_of_a_cell_without_products_are_no_cluster():
+    for architecture in (80, 90):
+        wide = code("min-gru", 4096, architecture)
+        assert (wide.tiling.num_blocks, wide.tiling.is_cluster) == (128, False)
+        assert "#define CLUSTERS 0" in wide.opening
+        assert capacity(wide, architecture) is None
+    for name in ("lstm", "indrnn-layer-norm"):  # a product; totals of rows
+        assert code(name, 256).tiling.is_cluster
+    assert not code("lstm", 32).tiling.is_cluster  # one block
+
+
 def test_more_matrices_take_twice_the_blocks():
     blocks = [code(name, 256).tiling.num_blocks for name in ("rwkv-4", "lstm")]
     assert blocks == [16, 8]
