@@ -18,6 +18,8 @@ CELLS = {
     "rwkv-4": "two groups of products, an operand that has one place",
     "lstm-mogrifier": "seven groups, whose parts share their memory",
 }
+PRECISIONS = {"float64": 2, "bf16": 32}
+"""Threads of a block: those of a warp make a product in bf16, where two units share a word."""
 RACE = "WARNING: ThreadSanitizer: data race"
 MAIN = """
 int main() {{
@@ -49,10 +51,10 @@ def needs_sanitizer():
         pytest.skip("no ThreadSanitizer")
 
 
-def program(name):
-    """A program that runs both kernels of a cell, three blocks of two threads each."""
-    plan = plan_of(Layer(cells.find(name), 7, 2, "float64"))
-    code = source(plan, "float64", Tiling(7, num_blocks=3, num_threads=2))
+def program(name, precision="float64"):
+    """A program that runs both kernels of a cell by three blocks."""
+    plan = plan_of(Layer(cells.find(name), 7, 2, precision))
+    code = source(plan, precision, Tiling(7, 3, PRECISIONS[precision]))
     arguments = "\n".join(f"  a.{pointer} = *next++;" for pointer in code.pointers)
     return code.on("host") + MAIN.format(count=len(code.pointers), arguments=arguments)
 
@@ -79,8 +81,11 @@ def test_no_two_threads_meet(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_barrier_that_is_missing_is_seen(tmp_path):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_barrier_that_is_missing_is_seen(tmp_path, precision):
     """The one behind which a block reads what all blocks have sent it."""
-    text, barrier, product = program("lstm"), "    block.cluster_wait();\n", "    product<12,"
+    text = program("lstm", precision)
+    assert told(text, tmp_path) == ""
+    barrier, product = "    block.cluster_wait();\n", "    product<12,"
     assert text.count(barrier + product) == 1
     assert RACE in told(text.replace(barrier + product, product), tmp_path)
