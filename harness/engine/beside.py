@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
 from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from harness.timing import cpu_count
@@ -30,7 +31,17 @@ def begin(function: Callable[[], R]) -> Future[R]:
 def outcome(answer: Future[R]) -> R:
     """Returns what a function returned, or raises what it raised, once it has ended."""
     _await([answer])
-    return answer.result()
+    try:
+        return answer.result()
+    finally:
+        del answer  # else what it raised holds it, and it that: memory waits for a search of cycles
+
+
+def taken(answers: "SimpleQueue[R]") -> R:
+    """Returns what another thread puts next into a queue."""
+    while True:
+        with suppress(Empty):
+            return answers.get(timeout=HEARS_SECONDS)
 
 
 def side_by_side(function: Callable[[T], R], items: Sequence[T]) -> list[R]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from harness.engine import beside
 from harness.training.messages import Message
 from harness.training.pack import Pack, Turn, shard_threads
 from harness.training.plan import Plan
@@ -113,7 +114,7 @@ class Crew:
             self._send()
             if not self._busy:
                 return None
-            group, shard, turn = self._done.get()
+            group, shard, turn = beside.taken(self._done)
             del self._busy[shard]
             if isinstance(turn, BaseException):
                 raise turn

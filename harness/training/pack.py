@@ -129,7 +129,7 @@ class Pack:
         self._pool.submit(function, *arguments)
 
     def _each(self, function: Callable[..., Result], *columns: list[Any]) -> list[Result]:
-        return list(self._pool.map(function, *columns))
+        return self._pool.each(function, *columns)
 
     def groups(self) -> list[list[Shard]]:
         """Returns the shards that wait for one another at every evaluation point.

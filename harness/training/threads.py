@@ -3,11 +3,15 @@
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any, TypeVar
 
-from harness.engine import ending
+from harness.engine import beside, ending
+
+R = TypeVar("R")
 
 END_SECONDS = 2.0
 """So long an end waits for updates that are under way."""
@@ -27,6 +31,23 @@ class Threads(ThreadPoolExecutor):
             initializer(*arguments)
 
         super().__init__(count, "shard", initializer=begin)
+
+    def each(self, function: Callable[..., R], *columns: Sequence[Any]) -> list[R]:
+        """Returns what a function returns for each row of some columns, in their order.
+
+        Raises:
+            BaseException: What it raised for the first row for which it did.
+        """
+        answers = deque(self.submit(function, *row) for row in zip(*columns, strict=True))
+        results = []
+        try:
+            while answers:
+                results.append(beside.outcome(answers[0]))
+                answers.popleft()
+        finally:
+            while answers:  # what has not begun does not begin, and what was raised holds nothing
+                answers.pop().cancel()
+        return results
 
     def end(self) -> None:
         """Ends the threads; one that works on for END_SECONDS is left, and keeps its processor.

@@ -1,14 +1,20 @@
 """An end that waits for no thread which does not come back, wherever a signal struck before."""
 
+import _thread
+import gc
 import linecache
+import signal
 import sys
 import threading
+import time
+import weakref
 from concurrent.futures import thread
 from itertools import count
+from queue import SimpleQueue
 
 import pytest
 
-from harness.engine import ending
+from harness.engine import beside, ending
 from harness.training import threads
 from harness.training.threads import Threads
 
@@ -44,6 +50,60 @@ def left(monkeypatch):
     monkeypatch.setattr(ending, "end_at_once", codes.append)
     monkeypatch.setattr(threads, "END_SECONDS", 0.05)
     return codes
+
+
+def turned(pool, work):
+    return pool.each(work, [1])
+
+
+def taken(pool, work):
+    pool.submit(work)
+    return beside.taken(SimpleQueue())
+
+
+@pytest.mark.parametrize("waits", [turned, taken])
+def test_a_signal_that_comes_just_before_a_wait_is_heard_soon(waits):
+    """It wakes nobody who then begins to wait, as one does not that is only noted."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    pool, released, in_time = Threads(1, int), threading.Event(), []
+
+    def work(*_):
+        time.sleep(0.2)  # the main thread waits by then, or nothing is seen here
+        _thread.interrupt_main()
+        in_time.append(released.wait(60))
+
+    with pytest.raises(KeyboardInterrupt):
+        waits(pool, work)
+    released.set()
+    pool.shutdown()
+    assert in_time == [True]
+
+
+def test_what_was_raised_holds_no_memory():
+    """It is let go of without a search for cycles, which the bench makes seldom."""
+    pool, held = Threads(2, int), weakref.WeakSet()
+
+    class Shard:
+        pass
+
+    def fails(number):
+        shard = Shard()
+        held.add(shard)
+        raise MemoryError(number)
+
+    def numbers():
+        try:
+            pool.each(fails, [1, 2])
+        except MemoryError as error:
+            return error.args
+
+    gc.disable()
+    try:
+        assert numbers() == (1,)
+        pool.shutdown()
+        assert not held
+    finally:
+        gc.enable()
 
 
 def work(begun, released):
