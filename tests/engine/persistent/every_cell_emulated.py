@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 
 import emulated
@@ -22,7 +23,10 @@ from ptx.program import PtxError
 
 import cells
 from harness import engine
+from harness.engine import Layer
 from harness.engine.persistent import loop, persistent
+from harness.engine.persistent.passes import exchanges
+from harness.engine.persistent.source import plan_of
 from harness.engine.persistent.tiling import Tiling
 
 SHAPES = (
@@ -51,9 +55,10 @@ def problems(name: str) -> list[str]:
 
 def _share(name: str, tile: Tiling, precision: str) -> float | None:
     cell = _cells()[name]
-    ours = _engine(tile)
-    if ours.refusal(cell, "cpu", precision):
+    if _engine(tile).refusal(cell, "cpu", precision):
         return None
+    plan = plan_of(Layer(cell, tile.hidden_size, 2, precision))
+    _engine(replace(tile, exchanges=exchanges(plan)))
     scale = 0.3 / (tile.hidden_size / 7) ** 0.5
     sizes = dict(steps=3, runs=2, batch=9, hidden=tile.hidden_size, biases=2)
     given = case(cell, inputs="tokens", scale=scale, **sizes).to(precision)
