@@ -43,6 +43,7 @@ def test_wherever_ctrl_c_strikes_a_command_one_line_says_so(words, told, monkeyp
 
 RAISING = """
 import runpy, sys
+sys.modules.pop(sys.argv[2], None)
 class Interrupting:
     def find_spec(self, name, *_):
         if name == sys.argv[-1]:
@@ -55,6 +56,7 @@ runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
 @pytest.mark.parametrize(
     "program, imported",
     [
+        ("harness.cli", "logging"),
         ("harness.cli", "typer"),
         ("harness.train", "torch"),
         ("harness.bench", "harness.bench.command"),

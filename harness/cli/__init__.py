@@ -6,26 +6,28 @@ exporting (the commands), app (all of them, in the groups of the help), faults (
 error), missing (what is said where nothing but the layer is installed).
 """
 
-import atexit
-import gc
-import logging
-import os
 import sys
-
-from harness.cli import missing
-from harness.store import signals, terminal
 
 INTERRUPTED = 130
 """The exit code after Ctrl-C, as shells have it; typer ends with it."""
 
 try:
-    from harness.cli import faults
-    from harness.cli.app import app
-except ModuleNotFoundError as error:
-    if (told := missing.told_of(error)) is None:
-        raise
-    print(told, file=sys.stderr)
-    sys.exit(2)
+    import atexit
+    import gc
+    import logging
+    import os
+
+    from harness.cli import missing
+    from harness.store import signals, terminal
+
+    try:
+        from harness.cli import faults
+        from harness.cli.app import app
+    except ModuleNotFoundError as error:
+        if (told := missing.told_of(error)) is None:
+            raise
+        print(told, file=sys.stderr)
+        sys.exit(2)
 except KeyboardInterrupt:  # before main hears signals
     print("interrupted", file=sys.stderr)
     sys.exit(INTERRUPTED)
