@@ -122,20 +122,26 @@ def one_kernel(options: argparse.Namespace) -> bool:
 def persistent_figures(options: argparse.Namespace) -> bool:
     """Measures engine `persistent` beside engine `gpu` and torch.nn."""
     from harness.bench.command import main as bench
+    from harness.bench.wanted import BASE, LONG
     from harness.engine.persistent.persistent import Persistent
 
     # The part `persistent` compares; here a trial of each layer would take the seconds of a figure.
     ours = Persistent((options.device,), tried=lambda *_: None)
     engine.ENGINES = (ours, *(each for each in engine.ENGINES if each.name != ours.name))
-    words = ["--device", options.device, "--json", str(options.out / "persistent.jsonl")]
+    usual = ["--cells", "lstm,gru,rnn-tanh", "--budget", "48", "--shape", BASE.name]
+    long = ["--cells", "lstm", "--budget", "24", "--shape", LONG.name]
+    both = ["--device", options.device, "--engines", "gpu,persistent", "--kinds", "peer,engine"]
     if options.small:
-        words += ["--engines", "cpu,persistent", "--cells", "rnn-tanh", "--kinds", "engine"]
-        words += ["--rounds", "1", "--seconds", "0.01", "--packs", "1"]
-        words += ["--budget", "100", "--shape", "B2,T3,H7,V5"]
-    else:
-        words += ["--engines", "gpu,persistent", "--cells", "lstm,gru,rnn-tanh"]
-        words += ["--kinds", "peer,engine", "--budget", "65", "--shape", "B32,T35,H256,V28"]
-    return bench(words) == 0
+        usual = ["--cells", "rnn-tanh", "--budget", "100", "--shape", "B2,T3,H7,V5"]
+        long = ["--cells", "rnn-tanh", "--budget", "100", "--shape", "B2,T9,H7,V5"]
+        both = ["--device", options.device, "--engines", "cpu,persistent", "--kinds", "engine"]
+        both += ["--rounds", "1", "--seconds", "0.01"]
+    long += ["--packs", "1", "--precision", "bf16"]
+    ends = [
+        bench([*both, *words, "--json", str(options.out / name)])
+        for words, name in ((usual, "persistent.jsonl"), (long, "persistent-long.jsonl"))
+    ]
+    return ends == [0, 0]
 
 
 def plan(options: argparse.Namespace) -> bool:

@@ -16,6 +16,7 @@ from gpu_run import Part
 
 import cells
 from harness import engine
+from harness.bench.wanted import LONG
 from harness.engine.persistent.coverage import capacity, fitted
 from harness.engine.persistent.source import plan_of
 from harness.training.plan import plans_from_json
@@ -192,14 +193,18 @@ def test_every_rung_of_the_ladder_fits_an_h100():
             hidden = min(rung.hidden, 128) if precision == "float64" else rung.hidden
             layer = engine.Layer(cells.find(rung.cell), hidden, 1, precision)
             assert capacity(fitted(plan_of(layer), precision, 90), 90) is None
+    published = engine.Layer(cells.find("lstm"), LONG.hidden_size, 1, "bf16")
+    assert capacity(fitted(plan_of(published), "bf16", 90), 90) is None
 
 
 def test_the_one_kernel_is_measured_beside_another_engine(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "ENGINES", engine.ENGINES)
     words = ["persistent_figures", "--device", "cpu", "--small", "--out", str(tmp_path)]
     assert gpu_parts.main(words) == 0
-    lines = map(json.loads, (tmp_path / "persistent.jsonl").read_text().splitlines())
-    assert {line["name"] for line in lines if line["line"] == "figure"} == {"cpu", "persistent"}
+    for name in ("persistent.jsonl", "persistent-long.jsonl"):
+        lines = list(map(json.loads, (tmp_path / name).read_text().splitlines()))
+        figures = {line["name"] for line in lines if line["line"] == "figure"}
+        assert figures == {"cpu", "persistent"}
 
 
 def test_the_plan_and_its_records_are_of_one_kind():
