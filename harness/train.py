@@ -14,7 +14,10 @@ if __name__ == "__main__":
         from harness.training.worker import main  # late: it loads torch, for seconds
 
         exit_code = main(sys.argv[1:])
-    except KeyboardInterrupt:  # where the worker itself does not hear it
+    except (KeyboardInterrupt, RuntimeError) as error:  # where the worker itself does not hear it
+        # Where a class is made, Python 3.11 raises another error from it.
+        if not isinstance(error.__cause__ or error, KeyboardInterrupt):
+            raise
         print("interrupted", file=sys.stderr)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # else it strikes the interpreter's clean-up

@@ -41,13 +41,33 @@ def test_wherever_ctrl_c_strikes_a_command_one_line_says_so(words, told, monkeyp
     assert ends.count(130) > 20 and set(ends[-2:]) == {0}  # what is over ends in silence
 
 
+def test_an_error_that_ctrl_c_became_is_no_fault(monkeypatch, capsys):
+    """Python 3.11 raises such a one where a class is made, as while modules are loaded."""
+
+    def app(*_, **__):
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt as error:
+            raise RuntimeError("Error calling __set_name__") from error
+
+    monkeypatch.setattr(cli, "_prepare", lambda: None)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(sys, "argv", ["harness", "report"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
 RAISING = """
 import runpy, sys
 sys.modules.pop(sys.argv[2], None)
 class Interrupting:
     def find_spec(self, name, *_):
         if name == sys.argv[-1]:
-            raise KeyboardInterrupt
+            if name != "torch":
+                raise KeyboardInterrupt
+            raise RuntimeError("Error calling __set_name__") from KeyboardInterrupt()
 sys.meta_path.insert(0, Interrupting())
 runpy.run_module(sys.argv[1], run_name="__main__", alter_sys=True)
 """

@@ -78,7 +78,10 @@ def _run(arguments: list[str], is_debugging: bool) -> int:
             return _interrupted(arguments)
         return code if fault is None else _told_of_output(fault)
     except Exception as error:
-        if (fault := _fault_of_output(error)) is not None:
+        fault = _fault_of_output(error)
+        if signals.has_come():  # Python 3.11 makes another error of it where a class is made
+            return _interrupted(arguments)
+        if fault is not None:
             return _told_of_output(fault)
         return faults.tell(error, debug=is_debugging)
     return 0

@@ -84,9 +84,14 @@ def check() -> None:
     Raises:
         KeyboardInterrupt: One has.
     """
-    handler = _installed()
-    if handler is not None and handler.has_come:
+    if has_come():
         raise KeyboardInterrupt
+
+
+def has_come() -> bool:
+    """Returns whether a signal has come."""
+    handler = _installed()
+    return handler is not None and handler.has_come
 
 
 class _Handler:
