@@ -81,11 +81,13 @@ def test_the_figures_of_the_documentation_are_those_of_the_committed_file(commit
     of_float32 = []
     for cell in ("lstm", "gru", "rnn-tanh", "rnn-relu"):
         both = [by_name[cell, "float32", name] for name in ("forward", "backward")]
-        held = [by_name[cell, "tf32", name] for name in ("forward", "backward")]
+        others = []
+        for precision in ("tf32", "bf16"):
+            one, two = (by_name[cell, precision, name] for name in ("forward", "backward"))
+            others.append(f"{one.registers}, {two.registers} | {one.shared_bytes:,} bytes")
         of_float32 += [kernel.registers for kernel in both]
         cut = f"{both[0].registers}, {both[1].registers} | {both[0].shared_bytes:,} bytes"
-        kept = f"{held[0].registers}, {held[1].registers} | {held[0].shared_bytes:,} bytes"
-        assert f"| {cell} | {both[0].num_blocks} | {cut} | {kept} |" in text
+        assert f"| {cell} | {both[0].num_blocks} | {cut} | {' | '.join(others)} |" in text
     decision = DECISION.read_text(encoding="utf-8")
     assert f"{min(of_float32)} to {max(of_float32)} registers in float32" in decision
     lstm = [by_name["lstm", "tf32", name].registers for name in ("forward", "backward")]
@@ -102,7 +104,8 @@ def test_the_shared_memory_of_the_documentation_is_that_of_the_kernels(cell, bia
 
     sizes = (256, 384, 512, 768, 1024)
     rows = [
-        " | ".join(taken(size, precision) for size in sizes) for precision in ("float32", "tf32")
+        " | ".join(taken(size, precision) for size in sizes)
+        for precision in ("float32", "tf32", "bf16")
     ]
     lines = [line for line in DECISION.read_text("utf-8").splitlines() if f"| {cell}, " in line]
     assert [line.partition(" | ")[2] for line in lines] == [f"{row} |" for row in rows]
