@@ -59,6 +59,32 @@ def test_an_error_that_ctrl_c_became_is_no_fault(monkeypatch, capsys):
     assert (end.value.code, capsys.readouterr().err) == (130, "interrupted\n")
 
 
+WORKING = """
+import sys, threading, torch
+from harness import cli
+from harness.engine import beside
+from harness.training import threads
+begun = threading.Event()
+def endless():
+    numbers = torch.ones(64, 64)
+    while True:
+        numbers = torch.tanh(numbers @ numbers)
+        begun.set()
+def app(*_, **__):
+    beside.begin(endless)
+    begun.wait()
+    sys.exit(130)
+cli.app = app
+sys.argv = ["harness", "check", "x"]
+cli.main()
+"""
+
+
+def test_what_torch_computes_beside_does_not_abort_an_interrupted_command():
+    done = subprocess.run([sys.executable, "-c", WORKING], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
 RAISING = """
 import runpy, sys
 sys.modules.pop(sys.argv[2], None)

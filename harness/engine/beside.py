@@ -4,6 +4,7 @@ Threads of a pool are joined even at the interpreter's end.
 """
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -24,7 +25,7 @@ HEARS_SECONDS = 0.5
 def begin(function: Callable[[], R]) -> Future[R]:
     """Calls a function in a thread of its own; :func:`outcome` waits for what it returns."""
     answer: Future[R] = Future()
-    threading.Thread(target=_answer, args=(answer, function), daemon=True).start()
+    _start(partial(_answer, answer, function))
     return answer
 
 
@@ -60,9 +61,26 @@ def side_by_side(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
                 _answer(answer, partial(function, item))
 
     for _ in range(min(cpu_count(), len(items))):
-        threading.Thread(target=work, daemon=True).start()
+        _start(work)
     _await(answers)
     return [answer.result() for answer in answers]
+
+
+def is_working() -> bool:
+    """Returns whether a thread works on.
+
+    The interpreter's end would stop it within a library of C++, which aborts the process then.
+    """
+    return any(thread.is_alive() for thread in list(_started))
+
+
+_started = weakref.WeakSet[threading.Thread]()
+
+
+def _start(work: Callable[[], None]) -> None:
+    thread = threading.Thread(target=work, daemon=True)
+    _started.add(thread)  # before it begins: a signal may end the call that starts it
+    thread.start()
 
 
 def _answer(answer: Future[R], function: Callable[[], R]) -> None:

@@ -1,7 +1,6 @@
 """From a study file to its verdict: what ``harness run`` does."""
 
 import gc
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
@@ -205,6 +204,7 @@ def open_scheduler(
 
 def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool) -> "Report":
     """Runs what is missing, after a look at whether it can train where none was taken before."""
+    from harness.engine import beside
     from harness.preflight.faults import check_runs
     from harness.runner import publisher, runtime_phase
 
@@ -217,13 +217,12 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
             with _trial(display, len(units)) as tell:
                 check_runs(study, {str(unit): scheduler.settings[unit] for unit in units}, tell)
         _say_what_will_run(scheduler)
-    loading = threading.Thread(target=_load_for_report, name="figures", daemon=True)
-    if plans:
-        loading.start()
+    loading = beside.begin(_load_for_report) if plans else None
     with _often_collected():
         while plans:
             scheduler.train(plans)
-            loading.join()  # two threads that load the same may get half a module
+            if loading is not None:
+                beside.outcome(loading)  # two threads that load the same may get half a module
             plans = scheduler.next_plans()
     timing_seconds = 0.0
     try:

@@ -65,11 +65,13 @@ class Threads(ThreadPoolExecutor):
 
 
 def leave(exit_code: int) -> None:
-    """Ends the process at once where a thread was left: the interpreter would wait for it.
+    """Ends the process at once where a thread was left, or works beside: see ``is_working``.
+
+    The interpreter would wait for one that was left.
 
     All that must be written is written by then; the standard streams are flushed here.
     """
-    if not any(thread.is_alive() for thread in list(_left)):
+    if not beside.is_working() and not any(thread.is_alive() for thread in list(_left)):
         return
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):  # a reader may have gone, or the stream be closed
