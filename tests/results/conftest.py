@@ -5,7 +5,7 @@ import io
 import pytest
 import small_study
 from rich.console import Console
-from stored import reader_of, runs_of, writer_of
+from stored import reader_of, runs_of, writer_of, writers
 
 import harness
 from harness import study
@@ -34,6 +34,13 @@ def store(tmp_path_factory):
     # It keeps the search's warnings; its files, which take seconds, nobody asks for here.
     scheduler.report()
     return folder
+
+
+@pytest.fixture(autouse=True)
+def writers_are_closed():
+    yield
+    while writers:
+        writers.pop().close()
 
 
 @pytest.fixture(scope="session")

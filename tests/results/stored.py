@@ -10,13 +10,19 @@ from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.store.writer import StudyWriter
 
+writers = []
+"""Those that a test has opened."""
+
 
 def reader_of(folder, name):
     return StudyReader(Locations(folder).tracking_uri, name)
 
 
 def writer_of(folder, name):
-    return StudyWriter(Locations(folder).tracking_uri, name, Locations(folder).artifacts)
+    """Returns a writer, which is closed after the test."""
+    locations = Locations(folder)
+    writers.append(StudyWriter(locations.tracking_uri, name, locations.artifacts))
+    return writers[-1]
 
 
 def runs_of(folder, name):
