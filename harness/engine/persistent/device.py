@@ -153,6 +153,7 @@ def _kernel(
 
     def launch(call: Call) -> None:
         grid = (tile.num_blocks, -(-call.batch // ROWS), call.runs)
+        cluster = tile.num_blocks if tile.is_cluster else 1
         arguments = call.packed(code.pointers)
         parameters = (ctypes.c_void_p * 1)(ctypes.addressof(arguments))
         with torch.cuda.device(device):
@@ -160,7 +161,7 @@ def _kernel(
             asking.must("take the kernels' context", "cuCtxSetCurrent", context)
             stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
             asking.must(
-                f"launch the kernel {name} with {grid=}, cluster={tile.num_blocks}, "
+                f"launch the kernel {name} with {grid=}, cluster={cluster}, "
                 f"threads={tile.num_threads}, shared_bytes={code.shared_bytes}",
                 "cuLaunchKernel",
                 *(function, *grid, tile.num_threads, 1, 1, code.shared_bytes),

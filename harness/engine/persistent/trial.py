@@ -30,8 +30,8 @@ from harness.engine.persistent.question import RUNS, STEPS, Named, Question, que
 from harness.engine.persistent.source import Source, with_sums_in_registers
 from harness.engine.rounding import allow_tf32
 
-MOST_BLOCKS_AT_ONCE = 600
-"""More thread blocks than a device runs at once: so some begin where others have ended."""
+BLOCKS_AT_ONCE = 8
+"""Of :data:`THREADS` threads, on each multiprocessor of a device, at most."""
 REPEATS = 3
 SECONDS = 300
 """So long a trial may take; most of it is for loading torch and compiling, where disks are slow."""
@@ -87,7 +87,10 @@ def _kept(layer: Layer, code: Source, device: torch.device) -> str | None:
     def make(source: Path, made: Path) -> None:
         num_tiles = 2
         if device.type == "cuda":
-            num_tiles = max(2, MOST_BLOCKS_AT_ONCE // (RUNS * code.tiling.num_blocks))
+            # More than run at once: some blocks are to begin where others have ended.
+            properties = torch.cuda.get_device_properties(device)
+            num_blocks = BLOCKS_AT_ONCE * properties.multi_processor_count + 1
+            num_tiles = max(2, -(-num_blocks // (RUNS * code.tiling.num_blocks)))
         if reason := asked(PROGRAM, pickle.dumps((question(layer, num_tiles), device))):
             raise _Wrong(reason)
         made.write_text("agrees\n", encoding="utf-8")

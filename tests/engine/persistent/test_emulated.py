@@ -6,6 +6,7 @@ import emulated
 import pytest
 import torch
 from agreement import assert_same, case, results, share_of_bounds
+from held_columns import share_held
 from ptx.memory import Fault
 
 import cells
@@ -23,12 +24,18 @@ CASES = {
     "numbers of 8 bytes": ("gru", Tiling(20, 4), "float64"),
     "two dependent products": ("gru-reset-before", Tiling(20, 4), "tf32"),
     "two numbers in a word": ("lstm", Tiling(64, 2), "bf16"),
+    "half of these words in registers": ("lstm", Tiling(64, 2, num_held=8), "bf16"),
     "sums of a row and up to each unit": ("lstm-on", Tiling(20, 4), "bf16"),
     "one block": ("rnn-tanh", Tiling(7, 1), "float32"),
     "no product, in a cluster": ("min-gru", Tiling(20, 4), "float32"),
     "no product": ("min-gru", Tiling(40, 3, exchanges=False), "float32"),
     "as many blocks as a cluster may have": ("lem", Tiling(20, 16), "float32"),
 }
+
+
+@pytest.mark.parametrize("what", [what for what in CASES if what.startswith("half")])
+def test_half_is_in_registers(what):
+    assert share_held(*CASES[what]) == 0.5
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,9 @@ import torch
 import cells
 from harness.engine import Layer
 from harness.engine.persistent import device as on_device
-from harness.engine.persistent import host, trial
+from harness.engine.persistent import host, nvrtc, trial
 from harness.engine.persistent.arguments import Kernels
+from harness.engine.persistent.coverage import fitted
 from harness.engine.persistent.persistent import Persistent
 from harness.engine.persistent.question import question
 from harness.engine.persistent.source import plan_of, source
@@ -205,7 +206,7 @@ def test_every_number_of_a_call_matters(name):
 
 def one_of(monkeypatch, num_bytes):
     """The device's blocks may have so much shared memory."""
-    told = SimpleNamespace(shared_memory_per_block_optin=num_bytes)
+    told = SimpleNamespace(shared_memory_per_block_optin=num_bytes, multi_processor_count=132)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: told)
 
 
@@ -248,3 +249,21 @@ def test_a_device_is_asked_for_its_memory(monkeypatch):
         f"rwkv-4 of 256 units does not fit: a block must have at most {of_16 - 1:,} bytes of "
         f"shared memory on sm_120, but got shared_bytes={of_16:,}"
     )
+
+
+@pytest.mark.parametrize(("name", "size"), [("lstm", 256), ("min-gru", 4096), ("rnn-tanh", 7)])
+def test_a_device_is_given_more_than_it_runs_at_once(own_cache, monkeypatch, name, size):
+    """So some blocks begin where others have ended, whose memory they find."""
+    one_of(monkeypatch, 232_448)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA X")
+    monkeypatch.setattr(nvrtc, "version", lambda: "13.0.88")
+    asked = []
+    monkeypatch.setattr(trial, "asked", lambda *_: None)
+    monkeypatch.setattr(trial, "question", lambda layer, num_tiles: asked.append(num_tiles))
+    layer = Layer(cells.find(name), size, 1, "tf32")
+    made = fitted(plan_of(layer), "tf32", 90)
+    assert trial.failure(layer, made, CUDA) is None
+    (num_tiles,) = asked
+    num_blocks = trial.RUNS * num_tiles * made.tiling.num_blocks
+    one_more = trial.RUNS * made.tiling.num_blocks
+    assert trial.BLOCKS_AT_ONCE * 132 < num_blocks <= trial.BLOCKS_AT_ONCE * 132 + one_more

@@ -145,7 +145,7 @@ void launch(void (*work)(const Block&, const Arguments&), const Arguments& a, lo
   auto all_clusters = [&](int rank, int thread) {
     for (long long cluster = 0; cluster < a.runs * tiles; cluster++) {
       cluster_barrier.sync();
-      if (thread == 0) memory[rank].assign(size, not_a_number());
+      if (thread == 0) std::memset(memory[rank].data(), 0xff, bytes);  // NaN, and each half of a float is
       cluster_barrier.sync();
       work(Block{rank, thread, unsigned(cluster / tiles), unsigned(cluster % tiles), memories[rank], memories.data(),
                  &block_barriers[rank], &cluster_barrier, &warps[rank * WARPS + thread / 32]}, a);
