@@ -28,7 +28,7 @@ from harness import provenance
 from harness.bench.record import Shape
 from harness.bench.subjects import Place, settings_of, write_text
 from harness.bench.wanted import BASE, WORDS
-from harness.engine import Engine, Layer, base
+from harness.engine import Engine, Layer, rounding
 from harness.engine.gpu import gpu
 from harness.engine.gpu.launches import Buffers, Call, Layout, Piece
 from harness.engine.persistent import device as on_device
@@ -139,7 +139,7 @@ def as_cuda(counts: Counter[str]) -> Iterator[None]:
     with contextlib.ExitStack() as changes:
         for change in (
             mock.patch.object(torch.Tensor, "is_cuda", property(lambda tensor: tensor.is_meta)),
-            mock.patch.object(base, "_multiplies_bf16", lambda: True),
+            mock.patch.object(rounding, "_multiplies_bf16", lambda: True),
             mock.patch.object(gpu, "pieces_for", pieces_for),
             mock.patch.object(on_device, "kernels", kernels),
             mock.patch.object(Optimizer, "_step_in_one_kernel", step),
