@@ -90,6 +90,23 @@ def signals_are_heard_as_before(handlers):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def a_command_ends_alone():
+    """One ends its process at once where a thread works on, as one that compiles beside may.
+
+    A test that calls one goes on. What was collected before holds the function itself.
+    """
+    if "harness.cli" not in sys.modules:  # no test that was collected calls any
+        yield
+        return
+    from harness.training import threads
+
+    own, leave = os.getpid(), threads.leave
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threads, "leave", lambda code: os.getpid() == own or leave(code))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def one_database_is_made(tmp_path_factory):
     """MLflow takes a second to make a database: it makes one, and where this process needs another,
     that is copied.
