@@ -28,6 +28,7 @@ def settings(text):
 
 @pytest.fixture
 def one_thread():
+    """Small operations on several threads cost more than they bring."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -17,15 +17,6 @@ from harness.training.plan import Run
 from harness.training.shard import Shard
 
 
-@pytest.fixture
-def one_thread():
-    """Small operations on several threads cost more than they bring."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def shard_of(runs, num_updates=UPDATES):
     base = runs[0].settings
     task = LanguageModelling(base, torch.device("cpu"))
