@@ -53,6 +53,19 @@ def shared_bytes_of(device: torch.device | int) -> int:
     return int(properties.shared_memory_per_block_optin)  # type: ignore[attr-defined]  # no stub
 
 
+def cut_for(device: torch.device | int, plan: Layout, precision: str) -> Source:
+    """Returns the source of a layout's kernels for as few blocks as a device needs.
+
+    Raises:
+        DeviceError: The device is too old, or a block's part does not fit.
+    """
+    architecture, most_bytes = architecture_of(device), shared_bytes_of(device)
+    code = fitted(plan, precision, architecture, most_bytes)
+    if reason := capacity(code, architecture, most_bytes):
+        raise DeviceError(f"{reason}.")
+    return code
+
+
 @functools.lru_cache(maxsize=256)
 def kernels(plan: Layout, precision: str, device: int) -> Kernels:
     """Returns a layout's kernels, loaded on a device.
@@ -61,11 +74,8 @@ def kernels(plan: Layout, precision: str, device: int) -> Kernels:
         DeviceError: The device is too old, or a block's part does not fit, or the driver refuses.
         NvrtcError: There is no NVRTC, or it refuses.
     """
-    architecture, most_bytes = architecture_of(device), shared_bytes_of(device)
-    code = fitted(plan, precision, architecture, most_bytes)
-    if reason := capacity(code, architecture, most_bytes):
-        raise DeviceError(f"{reason}.")
-    image = nvrtc.image("persistent", code.on("device"), architecture)
+    code = cut_for(device, plan, precision)
+    image = nvrtc.image("persistent", code.on("device"), architecture_of(device))
     with torch.cuda.device(device):
         torch.zeros(1, device="cuda")  # a thread has no context before its first work
         return loaded(code, image, device, _driver())

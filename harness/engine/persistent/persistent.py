@@ -15,7 +15,7 @@ from cells.base import Cell
 from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
 from harness.engine.persistent import device as on_device
 from harness.engine.persistent import host, nvrtc, trial
-from harness.engine.persistent.coverage import capacity, fitted, uncovered
+from harness.engine.persistent.coverage import uncovered
 from harness.engine.persistent.loop import Loop, recurrence
 from harness.engine.persistent.source import Source, plan_of, source
 from harness.engine.persistent.tiling import Tiling
@@ -68,12 +68,9 @@ class Persistent(ByAutograd):
             code = source(plan, layer.precision, self._tile(layer.hidden_size))
         else:
             try:
-                architecture = on_device.architecture_of(device)
+                code = on_device.cut_for(device, plan, layer.precision)
             except on_device.DeviceError as error:
-                return str(error).rstrip(".")
-            most_bytes = on_device.shared_bytes_of(device)
-            code = fitted(plan, layer.precision, architecture, most_bytes)
-            if reason := capacity(code, architecture, most_bytes):
+                reason = str(error).rstrip(".")
                 return f"{layer.cell.name} of {layer.hidden_size:,} units does not fit: {reason}"
         return self._tried(replace(layer, threads=1), code, device)
 

@@ -216,7 +216,7 @@ def test_a_layer_is_refused_before_it_is_tried_where_it_cannot_run(monkeypatch):
     lstm = Layer(cells.find("lstm"), 1024, 1, "float32", threads=2)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     told = "a device must have compute capability 8.0 or more, but got 7.5"
-    assert ours.layer_refusal(lstm, CUDA) == told
+    assert ours.layer_refusal(lstm, CUDA) == f"lstm of 1,024 units does not fit: {told}"
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     one_of(monkeypatch, 232_448)
     told = ours.layer_refusal(lstm, CUDA)
