@@ -21,6 +21,6 @@ if __name__ == "__main__":
         print("interrupted", file=sys.stderr)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # and not ignored
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # else it strikes the interpreter's clean-up
-    if threads := sys.modules.get("harness.training.threads"):
-        threads.leave(exit_code)
+    if ending := sys.modules.get("harness.engine.ending"):
+        ending.leave(exit_code)
     sys.exit(exit_code)

@@ -98,11 +98,11 @@ def a_command_ends_alone():
     if "harness.cli" not in sys.modules:  # no test that was collected calls any
         yield
         return
-    from harness.training import threads
+    from harness.engine import ending
 
-    own, leave = os.getpid(), threads.leave
+    own, leave = os.getpid(), ending.leave
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(threads, "leave", lambda code: os.getpid() == own or leave(code))
+        patch.setattr(ending, "leave", lambda code: os.getpid() == own or leave(code))
         yield
 
 

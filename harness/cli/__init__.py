@@ -52,8 +52,8 @@ def main() -> None:
     except KeyboardInterrupt:  # where typer does not hear it
         code = _interrupted(sys.argv[1:])
     finally:  # whatever ended it: the interpreter would wait for a thread that never ends
-        if threads := sys.modules.get("harness.training.threads"):  # what trains has loaded it
-            threads.leave(code)
+        if ending := sys.modules.get("harness.engine.ending"):  # what begins threads has loaded it
+            ending.leave(code)
     sys.exit(code)
 
 

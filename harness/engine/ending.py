@@ -1,10 +1,17 @@
-"""What must be done at the process's end, also at one that the interpreter has no part in."""
+"""The process's end: what must be done then, and the end that waits for no thread."""
 
 import atexit
 import os
+import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
+
+from harness.engine import beside
+
+left: set[threading.Thread] = set()
+"""Threads that somebody did not wait for, and the interpreter would."""
 
 _last: list[Callable[[], object]] = []
 
@@ -16,6 +23,19 @@ def at_end(function: Callable[[], None]) -> Callable[[], None]:
     """
     _last.append(function)
     return atexit.register(function)
+
+
+def leave(exit_code: int) -> None:
+    """Ends the process at once where a thread was left, or works beside: see ``is_working``.
+
+    All that must be written is written by then; the standard streams are flushed here.
+    """
+    if not beside.is_working() and not any(thread.is_alive() for thread in list(left)):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a reader may have gone, or the stream be closed
+            stream.flush()
+    end_at_once(exit_code)
 
 
 def end_at_once(exit_code: int) -> NoReturn:

@@ -1,12 +1,10 @@
 """Threads that train, and their end: nobody waits long for one that does not come back."""
 
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from harness.engine import beside, ending
@@ -15,8 +13,6 @@ R = TypeVar("R")
 
 END_SECONDS = 2.0
 """So long an end waits for updates that are under way."""
-
-_left: set[threading.Thread] = set()
 
 
 class Threads(ThreadPoolExecutor):
@@ -56,24 +52,9 @@ class Threads(ThreadPoolExecutor):
         """
         self.shutdown(wait=False, cancel_futures=True)
         begun = list(self._begun)
-        _left.update(begun)  # before they are waited for, which a signal may end
+        ending.left.update(begun)  # before they are waited for, which a signal may end
         latest = time.monotonic() + END_SECONDS
         for thread in begun:
             thread.join(max(0.0, latest - time.monotonic()))
             if not thread.is_alive():
-                _left.discard(thread)
-
-
-def leave(exit_code: int) -> None:
-    """Ends the process at once where a thread was left, or works beside: see ``is_working``.
-
-    The interpreter would wait for one that was left.
-
-    All that must be written is written by then; the standard streams are flushed here.
-    """
-    if not beside.is_working() and not any(thread.is_alive() for thread in list(_left)):
-        return
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a reader may have gone, or the stream be closed
-            stream.flush()
-    ending.end_at_once(exit_code)
+                ending.left.discard(thread)

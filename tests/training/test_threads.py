@@ -16,7 +16,7 @@ import pytest
 
 from harness.engine import beside, ending
 from harness.training import threads
-from harness.training.threads import Threads, leave
+from harness.training.threads import Threads
 
 FILES = (threads.__file__, thread.__file__)
 
@@ -134,7 +134,7 @@ def test_wherever_work_is_interrupted_on_its_way_to_a_thread_the_end_is_soon(lef
         left.clear()
         pool.end()
         is_soon = not released.is_set()
-        leave(130)
+        ending.leave(130)
         watchdog.cancel()
         released.set()
         assert is_soon, f"line {line}"

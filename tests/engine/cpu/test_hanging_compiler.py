@@ -21,7 +21,7 @@ PROGRAM = """
 import sys, threading, time
 from pathlib import Path
 import cells
-from harness.engine import get
+from harness.engine import ending, get
 from harness.engine.cpu import compiler
 from harness.store import signals
 from harness.training import threads
@@ -47,7 +47,7 @@ try:
 finally:
     print("KeyboardInterrupt", file=sys.stderr)
     pool.end()
-    threads.leave(130)
+    ending.leave(130)
 """,
     "by a second signal": """
 signals.SECOND_SECONDS = 0.0
