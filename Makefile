@@ -29,7 +29,6 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy tests/planted.py
 
 # The published systems; three seeds are for comparing numbers, not for a verdict, hence --force.
 sources: install

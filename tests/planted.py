@@ -1,106 +1,56 @@
-"""Planted studies and frames for the report: what the answer must be is known beforehand.
-
-``make lint`` has mypy check that :class:`Study` is all that a report asks of a study.
-"""
+"""Planted studies and frames for the report: what the answer must be is known beforehand."""
 
 import functools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harness import report
-from harness.report.protocols import StudyLike
 from harness.settings import Settings
-from harness.study import Choices, Range
+from harness.study import Arm, Measure, Range, Replicate, Study, Tune
 
 Row = dict[str, Any]
 Losses = Sequence[float] | np.ndarray
 
 
-@dataclass(frozen=True)
-class Arm:
-    name: str
-    settings: Settings
-    is_baseline: bool = False
-    condition: str = ""
-    searched: tuple[str, ...] = ("learning_rate",)
+def search_of(trials: int = 0, **fields: Any) -> Tune:
+    """Returns a random search of a learning rate, unless ``fields`` say otherwise."""
+    space = {"learning_rate": Range(0.001, 1.0, log=True)}
+    usual = {"space": space, "batch": 4, "sampler": "random", "pruner": "none", "search_seed": 0}
+    return Tune(trials=trials, **(usual | fields))
 
 
-@dataclass(frozen=True)
-class Replicate:
-    seeds: int = 10
-    first_seed: int = 1000
-    until: float | None = None
-    at_most: int | None = None
-
-
-@dataclass(frozen=True)
-class Measure:
-    objective: str = "validation/perplexity"
-    margin: float = 0.01
-    threshold: float = 0.05
-    target: float | None = None
-    states: bool = False
-    runtime: object | None = None
-
-
-def learning_rates() -> Mapping[str, Range | Choices]:
-    return {"learning_rate": Range(0.001, 1.0, log=True)}
-
-
-@dataclass(frozen=True)
-class Tune:
-    num_trials: int = 0
-    repeats: int = 1
-    space: Mapping[str, Range | Choices] = field(default_factory=learning_rates)
-    sampler: str = "random"
-    batch: int = 4
-    search_seed: int = 0
-    seeds: int = 1
-    finalists: int = 1
-    finalist_seeds: int = 5
-    at_most: int | None = None
-
-
-@dataclass(frozen=True)
-class Study:
-    name: str = "output-tanh"
-    question: str = "Does the output tanh matter?"
-    source: str = ""
-    text: str = "study: output-tanh\n"
-    path: Path | None = None
-    overrides: tuple[str, ...] = ()
-    arms: tuple[Arm, ...] = ()
-    tune: Tune | None = None
-    replicate: Replicate = Replicate()
-    measure: Measure = Measure()
-    condition: str = ""
-    parts: tuple["Study", ...] = ()
-    version: int = 1
-    crossed: tuple[str, ...] = ()
-
-    @property
-    def baseline(self) -> Arm:
-        return next(arm for arm in self.arms if arm.is_baseline)
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        return tuple(part.condition for part in self.parts) or (self.condition,)
-
-    def under(self, condition: str) -> "Study":
-        return next((part for part in self.parts if part.condition == condition), self)
+def measuring(**fields: Any) -> Measure:
+    return Measure(**{"runtime": None, **fields})
 
 
 def study(*names: str, split: Any = "holdout", token: Any = "char", **fields: Any) -> Study:
     settings = Settings(cell="lstm", corpus="time-machine", split=split, token=token)
-    return Study(
-        arms=tuple(Arm(name, settings, is_baseline=i == 0) for i, name in enumerate(names)),
-        **fields,
+    searched = ("learning_rate",)
+    return of_arms(
+        *(Arm(name, settings, i == 0, searched=searched) for i, name in enumerate(names)), **fields
     )
+
+
+def of_arms(*arms: Arm, **fields: Any) -> Study:
+    usual = {
+        "name": "output-tanh",
+        "version": 1,
+        "question": "Does the output tanh matter?",
+        "source": "",
+        "path": None,
+        "text": "study: output-tanh\n",
+        "overrides": (),
+        "tune": None,
+        "replicate": Replicate(10),
+        "measure": measuring(),
+        "cell_files": (),
+        "_resolved": {},
+    }
+    return Study(arms=arms, **(usual | fields))
 
 
 def across(planned: Study, **corpora: str) -> Study:
@@ -113,7 +63,7 @@ def across(planned: Study, **corpora: str) -> Study:
         ]
         parts.append(replace(planned, condition=condition, arms=tuple(arms)))
     return replace(
-        planned, parts=tuple(parts), arms=tuple(arm for part in parts for arm in part.arms)
+        planned, _parts=tuple(parts), arms=tuple(arm for part in parts for arm in part.arms)
     )
 
 
@@ -160,7 +110,7 @@ def run_rows(
 
 
 def trial_rows(arm: str, nats: Losses, states: list[str] | None = None) -> list[Row]:
-    """Trials with learning rates from the bottom of ``Tune``'s range to its top."""
+    """Trials with learning rates from the bottom of :func:`search_of`'s range to its top."""
     rates = np.geomspace(0.001, 1.0, len(nats))
     states = states or ["finished"] * len(nats)
     return [
@@ -225,7 +175,7 @@ def under(condition: str, rows: Iterable[Row]) -> list[Row]:
 
 
 def build(
-    planned: StudyLike,
+    planned: Study,
     rows: Iterable[Row] = (),
     timings: Iterable[Row] = (),
     curves: Iterable[Row] = (),
@@ -265,7 +215,9 @@ def full() -> report.Report:
         "device": "cpu",
     }
     rows = [{**row, **known} for row in rows]
-    planned = study(*names, tune=Tune(9), source="A <paper>", overrides=("fix.bptt_length=20",))
+    planned = study(
+        *names, tune=search_of(9), source="A <paper>", overrides=("fix.bptt_length=20",)
+    )
     return build(
         planned,
         rows,

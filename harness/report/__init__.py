@@ -42,9 +42,9 @@ from harness.report import (
 from harness.report.arm_results import ArmResult
 from harness.report.condition_report import ConditionReport, condition_report
 from harness.report.evidence import Evidence
-from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.store.columns import ARM_DTYPES, FORECAST_DTYPES, KEY_DTYPES, STATE_DTYPES
+from harness.study import Study
 from harness.tasks.objective import objective_of
 from harness.training.files import write_whole
 
@@ -68,7 +68,7 @@ class Report:
         differing: In what the arms of several studies differ; None: one study says it.
     """
 
-    study: StudyLike
+    study: Study
     answer: str
     conditions: list[ConditionReport]
     remarks: list[str]
@@ -310,7 +310,7 @@ class Report:
 
 
 def build(
-    study: StudyLike,
+    study: Study,
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     timings: pd.DataFrame,

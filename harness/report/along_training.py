@@ -8,10 +8,10 @@ import pandas as pd
 from harness.report import measure, replicates
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import difference_texts, p_text
-from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.report.tried import is_not_learned
 from harness.statistics import inference
+from harness.study import Study
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
 
@@ -19,7 +19,7 @@ SHARES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """The points of training that are looked at, as shares of the updates that all arms have."""
 
 
-def section(study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame) -> Section | None:
+def section(study: Study, results: Sequence[ArmResult], curves: pd.DataFrame) -> Section | None:
     """Returns a row per arm and a column per point, None where there are fewer than two points.
 
     A cell has the ratio to the baseline's number or the difference from it, over the pairs whose
@@ -83,7 +83,7 @@ def _looks(nats: Sequence[pd.DataFrame]) -> list[int]:
     return sorted({min(common, key=lambda u: abs(u - share * common[-1])) for share in SHARES})
 
 
-def _titles(study: StudyLike, curves: pd.DataFrame, updates: Sequence[int]) -> list[str]:
+def _titles(study: Study, curves: pd.DataFrame, updates: Sequence[int]) -> list[str]:
     """Returns what the columns are called: an epoch where every epoch is evaluated."""
     if study.baseline.settings.evaluations != "epoch":
         return [f"{update:,} updates" for update in updates]

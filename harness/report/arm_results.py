@@ -18,11 +18,11 @@ from harness.report.evidence import Evidence
 from harness.report.frames import plain
 from harness.report.lost_runs import LostRuns
 from harness.report.measure import is_held_out
-from harness.report.protocols import ArmLike, StudyLike
 from harness.report.replicates import num_repeats, replicates_of, trial_seeds
 from harness.report.timings import Timed, speed_decisions, timed, training_seconds
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.inference import Interval
+from harness.study import Arm, Study
 from harness.study.units import Phase
 from harness.tasks.objective import Objective, Reading, objective_of, units_metric
 from harness.training.messages import RESULTS, RunState
@@ -132,7 +132,7 @@ class ArmResult:
 
 
 def gather(
-    study: StudyLike,
+    study: Study,
     runs: pd.DataFrame,
     timings: pd.DataFrame,
     num_seeds: int,
@@ -181,7 +181,7 @@ def gather(
 
 
 def _readings(
-    study: StudyLike, objective: Objective, arm: ArmLike, replicates: pd.DataFrame
+    study: Study, objective: Objective, arm: Arm, replicates: pd.DataFrame
 ) -> dict[Reading, float]:
     """Returns what an arm's loss is read as; without a run nobody knows what subwords stand for."""
     split = "test" if is_held_out(study) else "train"
@@ -198,7 +198,7 @@ def _first(replicates: pd.DataFrame, column: str) -> float:
     return float(known[0]) if known else 1.0
 
 
-def _updates_of(arm: ArmLike, rows: pd.DataFrame) -> list[int]:
+def _updates_of(arm: Arm, rows: pd.DataFrame) -> list[int]:
     """Returns the updates of an arm's runs that are known: their tokens, by those of an update."""
     updates = []
     known = rows[rows["tokens"].notna()]
@@ -210,7 +210,7 @@ def _updates_of(arm: ArmLike, rows: pd.DataFrame) -> list[int]:
     return updates
 
 
-def _replicate_updates(arm: ArmLike, replicates: pd.DataFrame) -> tuple[int, ...]:
+def _replicate_updates(arm: Arm, replicates: pd.DataFrame) -> tuple[int, ...]:
     if arm.settings.early_stopping_patience is None:
         return ()
     return tuple(_updates_of(arm, replicates[replicates["state"] == RunState.FINISHED]))

@@ -3,8 +3,8 @@
 from typing import Any
 
 from harness.data import sources
-from harness.report.protocols import ArmLike
 from harness.settings import Settings
+from harness.study import Arm
 
 TEXT_FIELDS = (
     "corpus",
@@ -48,7 +48,7 @@ def text_differences(ours: Settings, theirs: Settings) -> dict[str, tuple[Any, A
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
-def why_incomparable(arm: ArmLike, baseline: ArmLike) -> str:
+def why_incomparable(arm: Arm, baseline: Arm) -> str:
     """Returns why the losses of two arms do not compare, or nothing."""
     return "; ".join(
         f"{name} differs ({_named(theirs)} and {_named(ours)})"

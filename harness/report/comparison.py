@@ -12,11 +12,11 @@ from harness.report.comparability import why_incomparable
 from harness.report.divergence import Divergence, divergences
 from harness.report.evidence import Evidence
 from harness.report.lost_runs import LostRuns, lost_runs
-from harness.report.protocols import StudyLike
 from harness.report.replicates import level, losses, num_repeats
 from harness.report.stages import num_first
 from harness.statistics import decisions, inference, power
 from harness.statistics.decisions import Decision
+from harness.study import Study
 from harness.tasks.objective import objective_of
 
 
@@ -75,7 +75,7 @@ def _of_pair(searches: Mapping[str, Evidence], arm: str, base: str) -> list[Evid
     return [searches[name] for name in (arm, base) if arm != base and name in searches]
 
 
-def compare(study: StudyLike, runs: pd.DataFrame, searches: Mapping[str, Evidence]) -> Comparison:
+def compare(study: Study, runs: pd.DataFrame, searches: Mapping[str, Evidence]) -> Comparison:
     """Returns how the arms of a condition compare; arguments as of ``arm_results.gather``."""
     spreads = evidence.spreads(study, searches, runs)
     nats = {arm.name: losses(study, runs, arm.name) for arm in study.arms}
@@ -108,7 +108,7 @@ def compare(study: StudyLike, runs: pd.DataFrame, searches: Mapping[str, Evidenc
 
 
 def _lost(
-    study: StudyLike, searches: Mapping[str, Evidence], reasons: Mapping[str, str]
+    study: Study, searches: Mapping[str, Evidence], reasons: Mapping[str, str]
 ) -> dict[str, LostRuns]:
     if study.tune is None or not searches:
         return {}
@@ -118,7 +118,7 @@ def _lost(
 
 
 def _decide(
-    study: StudyLike,
+    study: Study,
     family: Mapping[str, np.ndarray],
     first: int | None,
     spreads: Mapping[str, float] | None,
@@ -139,7 +139,7 @@ def _decide(
 
 
 def _seeds_to_decide(
-    study: StudyLike,
+    study: Study,
     family: Mapping[str, np.ndarray],
     decided: Mapping[str, Decision],
     spreads: Mapping[str, float] | None,

@@ -33,8 +33,8 @@ from harness.report import (
 )
 from harness.report.arm_results import ArmResult
 from harness.report.evidence import Evidence, evidence_of
-from harness.report.protocols import StudyLike
 from harness.report.tables import LONG_ROWS, Section
+from harness.study import Study
 
 if TYPE_CHECKING:
     from harness.report.drawing import LabelledFigure
@@ -64,7 +64,7 @@ class ConditionReport:
         warnings: What a reader should know before believing the answer.
     """
 
-    study: StudyLike
+    study: Study
     results: list[ArmResult]
     runs: pd.DataFrame
     curves: pd.DataFrame
@@ -232,7 +232,7 @@ class ConditionReport:
 
 
 def condition_report(
-    study: StudyLike,
+    study: Study,
     runs: pd.DataFrame,
     curves: pd.DataFrame,
     timings: pd.DataFrame,

@@ -16,15 +16,15 @@ from harness.report.drawing import FAINT, MARKERS, WIDTH_INCHES, LabelledFigure,
 from harness.report.hover import Point
 from harness.report.number_texts import number
 from harness.report.pareto import Cost, differing_costs, dominators, unplaced
-from harness.report.protocols import StudyLike
 from harness.report.sentences import phase_text, speed_text
 from harness.report.timings import ALONE, Timed
+from harness.study import Study
 from harness.tasks.objective import Objective
 
 # The objective against costs
 
 
-def level_against_costs(study: StudyLike, results: Sequence[ArmResult]) -> LabelledFigure | None:
+def level_against_costs(study: Study, results: Sequence[ArmResult]) -> LabelledFigure | None:
     """Returns a panel per cost: the arms' numbers, and a line through the undominated arms.
 
     A number is that of the mean loss with its 95 % interval. Horizontal bars are the relative

@@ -13,9 +13,9 @@ from statistics import mean
 import pandas as pd
 
 from harness.randomness import Name
-from harness.report.protocols import ArmLike, StudyLike, TuneLike
 from harness.report.searches import value_text
 from harness.report.tried import is_done, is_not_learned, tried, whole
+from harness.study import Arm, Study, Tune
 from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
 from harness.tuning import bracketing, extension
@@ -123,7 +123,7 @@ _EXCUSES = {
 }
 
 
-def evidence_of(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Evidence]:
+def evidence_of(study: Study, runs: pd.DataFrame, curves: pd.DataFrame) -> dict[str, Evidence]:
     """Returns what the searches of every arm show; nothing without a search, or in version 1.
 
     Args:
@@ -154,26 +154,24 @@ def evidence_of(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> d
     return {name: Evidence(name, of_arm) for name, of_arm in searches.items()}
 
 
-def _num_ended(runs: pd.DataFrame, arm: ArmLike, repeat: int, tune: TuneLike) -> int:
+def _num_ended(runs: pd.DataFrame, arm: Arm, repeat: int, tune: Tune) -> int:
     is_own = (runs["arm"] == arm.name) & (runs["phase"] == "trial") & (runs["repeat"] == repeat)
     return int(is_done(whole(tune.seeds, runs[is_own])).sum())
 
 
-def _margin_loss(study: StudyLike) -> float:
+def _margin_loss(study: Study) -> float:
     return objective_of(study.measure.objective).within(study.measure.margin)
 
 
 def _search(
-    study: StudyLike, arm: ArmLike, known: list[TriedSetting], design: Design, num_ended: int
+    study: Study, arm: Arm, known: list[TriedSetting], design: Design, num_ended: int
 ) -> Search:
     brackets = bracketing.brackets(known, design.space, arm.searched, _margin_loss(study))
     is_lost = bool(known) and all(each.end == "diverged" for each in known)
     return Search(known, design, brackets, is_lost, num_ended)
 
 
-def spreads(
-    study: StudyLike, searches: Mapping[str, Evidence], runs: pd.DataFrame
-) -> dict[str, float]:
+def spreads(study: Study, searches: Mapping[str, Evidence], runs: pd.DataFrame) -> dict[str, float]:
     """Returns how far an arm's difference from the baseline hangs on the settings that were tried.
 
     It is in nats, over repeats the root mean square. An arm of which it is not known is absent: so
@@ -197,8 +195,8 @@ def spreads(
 
 
 def _spread(
-    study: StudyLike,
-    arm: ArmLike,
+    study: Study,
+    arm: Arm,
     searches: Mapping[str, Evidence],
     runs: pd.DataFrame,
     repeat: int,
@@ -225,19 +223,19 @@ def share_points(arm: Evidence, baseline: Evidence) -> bool:
     return all(ours.design == theirs.design for ours, theirs in pairs)
 
 
-def _replicates(runs: pd.DataFrame, arm: ArmLike, repeat: int) -> list[float]:
+def _replicates(runs: pd.DataFrame, arm: Arm, repeat: int) -> list[float]:
     """Returns the objectives of the replicates that trained well: trials have no other loss."""
     rows = runs[(runs["arm"] == arm.name) & (runs["phase"] == "replicate")]
     rows = rows[(rows["repeat"] == repeat) & (rows["state"] == RunState.FINISHED)]
     return rows.loc[~is_not_learned(rows), "objective"].dropna().astype(float).tolist()
 
 
-def open_arms(study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame) -> set[str]:
+def open_arms(study: Study, runs: pd.DataFrame, curves: pd.DataFrame) -> set[str]:
     """Returns the arms that were not tried at their best; arguments as of :func:`evidence_of`."""
     return {name for name, each in evidence_of(study, runs, curves).items() if each.is_open}
 
 
-def num_due(study: StudyLike, searches: Mapping[str, Evidence], repeat: int) -> int:
+def num_due(study: Study, searches: Mapping[str, Evidence], repeat: int) -> int:
     """Returns how many trials every arm needs for now that a search may have to go on.
 
     It is 0 where none has to, or before all arms have ended their budget.

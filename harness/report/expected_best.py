@@ -12,9 +12,9 @@ from harness.report import drawing
 from harness.report.drawing import MAX_TOGETHER, LabelledFigure, Look
 from harness.report.hover import Point, along
 from harness.report.number_texts import number
-from harness.report.protocols import StudyLike
 from harness.report.searches import Search, objective_name, searches
 from harness.statistics import inference
+from harness.study import Study
 from harness.tasks.objective import Objective
 from harness.training.messages import RunState
 
@@ -24,7 +24,7 @@ Line = tuple[np.ndarray, np.ndarray]
 """Numbers of trials, and what the best of them is expected to come to, (points,) each."""
 
 
-def expected_best(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
+def expected_best(study: Study, trials: pd.DataFrame) -> LabelledFigure | None:
     """Returns the expected best number over the number of trials of a random search.
 
     It is that of the expected best loss. A pruned trial counts with its last value, or with the

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 
 from harness.report import measure, number_texts, sentences, stages
 from harness.report.arm_results import ArmResult
-from harness.report.protocols import ArmLike, StudyLike
 from harness.report.searches import value_text
 from harness.report.tables import Section
 from harness.statistics import factorial
 from harness.statistics.factorial import Contrast
+from harness.study import Arm, Study
 from harness.tasks.objective import Objective, objective_of
 
 
-def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
+def section(study: Study, results: Sequence[ArmResult]) -> Section | None:
     """Returns a row per main effect and per interaction.
 
     An arm that does not compare with the baseline is left out, and with it the effects that need
@@ -55,7 +55,7 @@ def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
     return Section(title, header, rows)
 
 
-def _level(arm: ArmLike, field: str) -> str:
+def _level(arm: Arm, field: str) -> str:
     return value_text(getattr(arm.settings, field))
 
 

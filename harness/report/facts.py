@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.protocols import ArmLike, StudyLike
 from harness.report.tables import Section
 from harness.settings import Lines, Options, Paths
+from harness.study import Arm, Study
 
 ROOT = Path(__file__).resolve().parents[2]
 """The root of the harness's own tree."""
@@ -31,7 +31,7 @@ FACTS = {
 """Column of the runs -> what it is called. Columns that a frame lacks are left out."""
 
 
-def fixed(study: StudyLike) -> Section:
+def fixed(study: Study) -> Section:
     """Returns the settings that all arms share under all conditions, the tuned ones left out."""
     shared = [
         (name, values[0]) for name, values in _settings(study).items() if len(set(values)) == 1
@@ -39,7 +39,7 @@ def fixed(study: StudyLike) -> Section:
     return Section("What was fixed", ("Setting", "Value"), shared)
 
 
-def varied(study: StudyLike) -> Section:
+def varied(study: Study) -> Section:
     """Returns the settings in which arms or conditions differ, a row per arm."""
     differing = {name: values for name, values in _settings(study).items() if len(set(values)) > 1}
     arms = _arms(study)
@@ -48,11 +48,11 @@ def varied(study: StudyLike) -> Section:
     return Section("What differs", ("Arm", *differing), rows)
 
 
-def _arms(study: StudyLike) -> list[ArmLike]:
+def _arms(study: Study) -> list[Arm]:
     return [arm for condition in study.conditions for arm in study.under(condition).arms]
 
 
-def _settings(study: StudyLike) -> dict[str, list[str]]:
+def _settings(study: Study) -> dict[str, list[str]]:
     """Returns setting -> its text in each arm of each condition."""
     tunes = [study.under(condition).tune for condition in study.conditions]
     tuned = {name for tune in tunes if tune is not None for name in tune.space}
@@ -125,7 +125,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.2g} seconds"
 
 
-def commands(study: StudyLike, runs: pd.DataFrame) -> list[str]:
+def commands(study: Study, runs: pd.DataFrame) -> list[str]:
     """Returns what to type to run the study again, in a folder of its own: lines for a shell.
 
     It is run at its commit, where that is known and all runs have the same. A study of the

@@ -11,8 +11,8 @@ from harness.report import drawing, measure, sentences, tables
 from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, GRID, LabelledFigure, Look
 from harness.report.hover import Point, along
-from harness.report.protocols import StudyLike
 from harness.statistics.inference import Interval
+from harness.study import Study
 from harness.tasks.objective import Objective, objective_of
 
 WIDTH_INCHES = 5.4
@@ -44,7 +44,7 @@ class Terms:
     objective: Objective
 
     @staticmethod
-    def of(study: StudyLike) -> "Terms":
+    def of(study: Study) -> "Terms":
         """Returns the terms of a study."""
         margin, unit = study.measure.margin, sentences.unit(study)
         objective = objective_of(study.measure.objective)

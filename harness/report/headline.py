@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.report import measure, sentences, unknown_search
 from harness.report.arm_results import ArmResult
-from harness.report.protocols import StudyLike
+from harness.study import Study
 
 NAMES = {"not known": "not known yet", "no difference shown": "not shown to differ"}
 """Verdict -> how it reads after ``is``, where that is not its own word."""
@@ -19,7 +19,7 @@ def while_running(answer: str) -> str:
 
 
 def headline(
-    study: StudyLike, answer: str, conditions: Sequence[tuple[str, Sequence[ArmResult]]]
+    study: Study, answer: str, conditions: Sequence[tuple[str, Sequence[ArmResult]]]
 ) -> str:
     """Returns one sentence: the answer, or how many conditions say what where they disagree.
 
@@ -72,7 +72,7 @@ def _under(counts: Counter[str], num_conditions: int) -> str:
     return sentences.listed(texts + [f"{word} under {count}" for word, count in rest])
 
 
-def reasons(study: StudyLike, results: Sequence[ArmResult]) -> list[tuple[list[str], str]]:
+def reasons(study: Study, results: Sequence[ArmResult]) -> list[tuple[list[str], str]]:
     """Returns why verdicts are not clearer and what would decide them: arms with their text.
 
     Verdict, ratio and interval are not said again. Arms of one text stand together.
@@ -96,7 +96,7 @@ def _capitalised(part: str, result: ArmResult) -> str:
     return part if begins_with_arm else f"{part[0].upper()}{part[1:]}"
 
 
-def _of_verdict(study: StudyLike, result: ArmResult) -> list[str]:
+def _of_verdict(study: Study, result: ArmResult) -> list[str]:
     decision = result.decision
     if decision is None:
         return [f"it does not compare: {result.incomparable}"]

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from harness.report.number_texts import number, ratio_texts
-from harness.report.protocols import StudyLike
 from harness.report.searches import (
     Domain,
     Search,
@@ -23,7 +22,7 @@ from harness.report.searches import (
 from harness.report.tables import Section
 from harness.report.tried import ENDS, counted
 from harness.store.frames import excerpt
-from harness.study import Choices, Range
+from harness.study import Choices, Range, Study
 from harness.tasks.objective import objective_of, split_of
 from harness.training.messages import RunState
 
@@ -35,7 +34,7 @@ MOST_VALUES = 100
 # Sensitivity
 
 
-def sensitivity(study: StudyLike, trials: pd.DataFrame) -> list[str]:
+def sensitivity(study: Study, trials: pd.DataFrame) -> list[str]:
     """Returns a sentence per tuned field: the least range of all trials near their arm's best.
 
     With more than ``FEW_ARMS`` arms it tells the baseline's, the narrowest and the widest;
@@ -59,12 +58,12 @@ def sensitivity(study: StudyLike, trials: pd.DataFrame) -> list[str]:
     ]
 
 
-def _near(study: StudyLike) -> str:
+def _near(study: Study) -> str:
     objective = objective_of(study.measure.objective)
     return objective.margin_text(objective.near)
 
 
-def _clauses(study: StudyLike, by_arm: Sequence[Search], field: str, domain: Domain) -> str:
+def _clauses(study: Study, by_arm: Sequence[Search], field: str, domain: Domain) -> str:
     if len(by_arm) <= FEW_ARMS:
         return "; ".join(_clause(search, field, domain) for search in by_arm)
     base = next(search for search in by_arm if search.arm == study.baseline.name)
@@ -136,7 +135,7 @@ def _listed(texts: Sequence[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
-def sensitivity_section(study: StudyLike, trials: pd.DataFrame) -> Section | None:
+def sensitivity_section(study: Study, trials: pd.DataFrame) -> Section | None:
     """Returns a row per arm with what :func:`sensitivity` tells of some arms.
 
     None: its sentences tell it of all.
@@ -173,7 +172,7 @@ def _cell(search: Search, field: str, domain: Domain) -> str:
 # What every value came to
 
 
-def values_tried(study: StudyLike, trials: pd.DataFrame) -> list[Section]:
+def values_tried(study: Study, trials: pd.DataFrame) -> list[Section]:
     """Returns a table per tuned field: its number, running time and a sample at every value.
 
     There is a row per arm and value that was tried, at most ``MOST_VALUES`` an arm: of more values
@@ -257,7 +256,7 @@ OVER_REPEATS = (
 )
 
 
-def bought(study: StudyLike, trials: pd.DataFrame) -> Section | None:
+def bought(study: Study, trials: pd.DataFrame) -> Section | None:
     """Returns a row per arm: its trials by their end, and the number that they reached.
 
     That is the number of the first trial, the median of the finished ones, and the best. The

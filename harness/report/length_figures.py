@@ -12,7 +12,7 @@ from harness.report.arm_results import ArmResult
 from harness.report.drawing import FAINT, MAX_TOGETHER, LabelledFigure, Look
 from harness.report.hover import Point, along
 from harness.report.number_texts import number
-from harness.report.protocols import StudyLike
+from harness.study import Study
 from harness.tasks.objective import Objective
 
 DOTS = {lengths.GUESS: (0, (1, 2)), lengths.FLOOR: (0, (1, 5))}
@@ -20,7 +20,7 @@ DOTS = {lengths.GUESS: (0, (1, 2)), lengths.FLOOR: (0, (1, 5))}
 
 
 def of_arms(
-    study: StudyLike, results: Sequence[ArmResult], runs: pd.DataFrame
+    study: Study, results: Sequence[ArmResult], runs: pd.DataFrame
 ) -> LabelledFigure | None:
     """Returns what every arm scores on test over the length of its sequences.
 

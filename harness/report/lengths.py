@@ -12,9 +12,9 @@ from harness.data.errors import DataError
 from harness.data.sequences import Level, memory
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import number
-from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.report.tried import is_not_learned
+from harness.study import Study
 from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
 
@@ -60,7 +60,7 @@ def _finished(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["phase"] == "replicate") & (runs["state"] == RunState.FINISHED)]
 
 
-def bounds(study: StudyLike, multiples: Sequence[int]) -> dict[int, Bounds]:
+def bounds(study: Study, multiples: Sequence[int]) -> dict[int, Bounds]:
     """Returns what is known of the study's task at every multiple of its length."""
     settings, key = study.baseline.settings, objective_of(study.measure.objective).key
     if settings.task != "memory" or not multiples:
@@ -97,7 +97,7 @@ def lines(known: Mapping[int, Bounds]) -> dict[str, dict[int, float]]:
     return {name: values for name, values in found.items() if values}
 
 
-def section(study: StudyLike, results: Sequence[ArmResult], runs: pd.DataFrame) -> Section | None:
+def section(study: Study, results: Sequence[ArmResult], runs: pd.DataFrame) -> Section | None:
     """Returns a row per arm: what it scores at every length, and what else test tells.
 
     None: there is neither. A number is the median over the replicates that finished, with their

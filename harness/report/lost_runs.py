@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.report.protocols import TuneLike
 from harness.statistics import inference
+from harness.study import Tune
 from harness.tuning import design
 from harness.tuning.tried import TriedSetting
 
@@ -45,7 +45,7 @@ class LostRuns:
 
 
 def lost_runs(
-    tune: TuneLike,
+    tune: Tune,
     tried: Mapping[str, list[list[TriedSetting]]],
     baseline: str,
     apart: Collection[str],

@@ -1,10 +1,10 @@
 """By what the arms of a study are compared, and what that is called."""
 
-from harness.report.protocols import StudyLike
+from harness.study import Study
 from harness.tasks.objective import objective_of
 
 
-def is_held_out(study: StudyLike) -> bool:
+def is_held_out(study: Study) -> bool:
     """Says whether the decision is on test loss.
 
     Without a split it is on the objective, a training loss.
@@ -12,23 +12,23 @@ def is_held_out(study: StudyLike) -> bool:
     return study.baseline.settings.split == "holdout"
 
 
-def curve_metric(study: StudyLike) -> str:
+def curve_metric(study: Study) -> str:
     """Returns the column of the curves that the report reads, a loss."""
     return "validation/loss" if is_held_out(study) else "train/loss"
 
 
-def split_of(study: StudyLike) -> str:
+def split_of(study: Study) -> str:
     """Returns which split the report's numbers are of: ``test`` or ``training``."""
     return "test" if is_held_out(study) else "training"
 
 
-def measured(study: StudyLike) -> str:
+def measured(study: Study) -> str:
     """Returns what the number that arms are compared by is called in a sentence."""
     name = objective_of(study.measure.objective).name
     return f"test {name}" if is_held_out(study) else f"running training {name}"
 
 
-def titled(study: StudyLike) -> str:
+def titled(study: Study) -> str:
     """Returns what that number is called over a column, with its unit.
 
     A series is scaled for training, and what is learned of it is judged so: its errors are not in

@@ -1,13 +1,13 @@
 """How the numbers of a report were computed, in words."""
 
-from harness.report.protocols import StudyLike
 from harness.report.sentences import unit
 from harness.statistics.decisions import SEARCH_FACTOR
+from harness.study import Study
 from harness.tasks.objective import objective_of
 from harness.tuning.spread import MOST
 
 
-def method(study: StudyLike, *, is_timed: bool) -> str:
+def method(study: Study, *, is_timed: bool) -> str:
     """Returns how the numbers were computed, for a reader who checks them.
 
     Args:
@@ -47,7 +47,7 @@ _METHOD_OF_SPEED = (
 )
 
 
-def _method_of_scale(study: StudyLike) -> str:
+def _method_of_scale(study: Study) -> str:
     objective = objective_of(study.measure.objective)
     if not objective.is_ratio:
         return f"Differences are the mean paired difference of the {objective.name}"
@@ -55,7 +55,7 @@ def _method_of_scale(study: StudyLike) -> str:
     return f"Ratios are exp of the mean paired difference{unit}"
 
 
-def _method_of_search(study: StudyLike) -> str:
+def _method_of_search(study: Study) -> str:
     if study.version == 1 or study.tune is None:
         return ""
     size = f", of {MOST} settings at most," if study.tune.num_trials > MOST else ""

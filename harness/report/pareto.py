@@ -9,11 +9,11 @@ import pandas as pd
 from harness.report import measure
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import level_text, number, p_text
-from harness.report.protocols import StudyLike
 from harness.report.tables import Section
 from harness.report.timings import ALONE
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.survival import Times, kaplan_meier, log_rank
+from harness.study import Study
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RESULTS
 
@@ -129,7 +129,7 @@ def differing_costs(results: Sequence[ArmResult]) -> list[Cost]:
     return differing
 
 
-def section(study: StudyLike, results: Sequence[ArmResult]) -> Section | None:
+def section(study: Study, results: Sequence[ArmResult]) -> Section | None:
     """Returns a row per arm: what is compared, costs, and for each cost who dominates it.
 
     None: no cost differs.
@@ -194,7 +194,7 @@ _REPLICATE = ["repeat", "index"]
 
 
 def time_to_target(
-    study: StudyLike, results: Sequence[ArmResult], curves: pd.DataFrame, runs: pd.DataFrame
+    study: Study, results: Sequence[ArmResult], curves: pd.DataFrame, runs: pd.DataFrame
 ) -> Section | None:
     """Returns a row per arm: how many replicates reach the target, and when.
 
@@ -250,7 +250,7 @@ def time_to_target(
     return Section(f"Time to {name} {number(target)}: {origin}", header, table)
 
 
-def _target(study: StudyLike, objective: Objective, rows: pd.DataFrame) -> tuple[float | None, str]:
+def _target(study: Study, objective: Objective, rows: pd.DataFrame) -> tuple[float | None, str]:
     """Returns the target and where it comes from."""
     if rows.empty:
         return None, ""

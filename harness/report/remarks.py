@@ -8,15 +8,15 @@ import pandas as pd
 from harness.report import measure, replicates, tried
 from harness.report.arm_results import ArmResult
 from harness.report.evidence import Evidence, num_due
-from harness.report.protocols import StudyLike
 from harness.statistics import inference
+from harness.study import Study
 from harness.study.units import Unit
 from harness.training.messages import RunState
 from harness.tuning.finalists import leaders
 
 
 def missing(
-    study: StudyLike,
+    study: Study,
     runs: pd.DataFrame,
     timings: pd.DataFrame,
     results: Sequence[ArmResult],
@@ -45,7 +45,7 @@ def missing(
 
 
 def _num_trials(
-    study: StudyLike, results: Sequence[ArmResult], searches: Mapping[str, Evidence]
+    study: Study, results: Sequence[ArmResult], searches: Mapping[str, Evidence]
 ) -> int:
     """Returns how many trials every arm gets in all its repeats, as far as is known.
 
@@ -74,7 +74,7 @@ def _missing_trials(result: ArmResult, num_trials: int) -> list[str]:
 
 
 def _missing_finalists(
-    study: StudyLike, result: ArmResult, num_trials: int, searches: Mapping[str, Evidence]
+    study: Study, result: ArmResult, num_trials: int, searches: Mapping[str, Evidence]
 ) -> list[str]:
     """Returns how many runs of the best settings an arm lacks, once its searches have ended."""
     tune = study.tune
@@ -93,7 +93,7 @@ def _missing_finalists(
     return [f"{result.name}: {len(wanted & ended)} of {len(wanted)} runs of finalists ended."]
 
 
-def _missing_seeds(study: StudyLike, arm: str, runs: pd.DataFrame, num_seeds: int) -> list[str]:
+def _missing_seeds(study: Study, arm: str, runs: pd.DataFrame, num_seeds: int) -> list[str]:
     rows = replicates.replicates_of(runs, arm)
     rows = rows[tried.is_done(rows) & (rows["state"] != RunState.PRUNED)]
     ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
@@ -109,7 +109,7 @@ def _missing_seeds(study: StudyLike, arm: str, runs: pd.DataFrame, num_seeds: in
 
 
 def doubts(
-    study: StudyLike, runs: pd.DataFrame, timings: pd.DataFrame, results: Sequence[ArmResult]
+    study: Study, runs: pd.DataFrame, timings: pd.DataFrame, results: Sequence[ArmResult]
 ) -> list[str]:
     """Returns the warnings that the results themselves give rise to, one line each."""
     lines = []
@@ -131,7 +131,7 @@ def _busy(timings: pd.DataFrame, arms: Sequence[str]) -> list[str]:
     return [f"{text}: {', '.join(named)}."]
 
 
-def _doubts_of_replicates(study: StudyLike, result: ArmResult, rows: pd.DataFrame) -> list[str]:
+def _doubts_of_replicates(study: Study, result: ArmResult, rows: pd.DataFrame) -> list[str]:
     """Returns what is doubtful about an arm's replicates, whose runs are ``rows``."""
     lines = []
     column = "test/loss" if measure.is_held_out(study) else "objective"

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 
 from harness.report.measure import is_held_out
-from harness.report.protocols import StudyLike
 from harness.statistics import inference
+from harness.study import Study
 from harness.training.messages import RunState
 
 
-def num_repeats(study: StudyLike) -> int:
+def num_repeats(study: Study) -> int:
     """Returns how often the whole of tuning and replicating is done."""
     return study.tune.repeats if study.tune else 1
 
 
-def trial_seeds(study: StudyLike) -> int:
+def trial_seeds(study: Study) -> int:
     """Returns with how many seeds each setting is tried."""
     return study.tune.seeds if study.tune else 1
 
@@ -28,7 +28,7 @@ def replicates_of(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
     )
 
 
-def losses(study: StudyLike, runs: pd.DataFrame, arm: str) -> dict[str, float]:
+def losses(study: Study, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     """Returns an arm's losses, as :class:`harness.report.arm_results.ArmResult` has them.
 
     A repeat is among them once all its seeds have ended, or one of them diverged.

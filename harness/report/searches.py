@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.protocols import StudyLike
 from harness.report.tried import ENDS, is_not_learned
-from harness.study import Choices, Range
+from harness.study import Choices, Range, Study
 from harness.tasks.objective import Objective, objective_of, split_of
 from harness.training.messages import RunState
 from harness.tuning import extension
@@ -69,7 +68,7 @@ class Search:
         return [params.get(field) for params in rows["params"]]
 
 
-def searches(study: StudyLike, trials: pd.DataFrame) -> list[Search]:
+def searches(study: Study, trials: pd.DataFrame) -> list[Search]:
     """Returns each arm's search, in the study's order.
 
     There is none where nothing was tuned or no trial has ended.
@@ -86,13 +85,13 @@ def searches(study: StudyLike, trials: pd.DataFrame) -> list[Search]:
     return [Search(arm.name, objective, ended[ended["arm"] == arm.name]) for arm in study.arms]
 
 
-def objective_name(study: StudyLike) -> str:
+def objective_name(study: Study) -> str:
     """Returns what the trials were judged by, in words: ``validation perplexity``."""
     objective = objective_of(study.measure.objective)
     return f"{split_of(study.measure.objective)} {objective.name}"
 
 
-def space_of(study: StudyLike, by_arm: Sequence[Search]) -> Mapping[str, Domain]:
+def space_of(study: Study, by_arm: Sequence[Search]) -> Mapping[str, Domain]:
     """Returns tuned field -> what was searched, as wide as it became; nothing without a search."""
     if study.tune is None:
         return {}

@@ -7,10 +7,10 @@ import numpy as np
 from harness.report import measure, replicates, unknown_search
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import difference_texts, p_text, ratio_texts
-from harness.report.protocols import StudyLike
 from harness.report.timings import Timed
 from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
 from harness.statistics.power import MAX_SEEDS
+from harness.study import Study
 from harness.tasks.objective import objective_of
 
 OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
@@ -28,12 +28,12 @@ def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
     return difference_texts(result.objective, _mean(decision), decision.interval)
 
 
-def unit(study: StudyLike) -> str:
+def unit(study: Study) -> str:
     """Returns what one pair is: a ``seed`` or a ``repeat``."""
     return "repeat" if replicates.num_repeats(study) > 1 else "seed"
 
 
-def sentence(study: StudyLike, result: ArmResult) -> str:
+def sentence(study: Study, result: ArmResult) -> str:
     """Returns what the study says of an arm that is not the baseline, in a few sentences."""
     parts = [
         _claim(study, result),
@@ -44,7 +44,7 @@ def sentence(study: StudyLike, result: ArmResult) -> str:
     return " ".join(f"{part}." for part in parts)
 
 
-def _claim(study: StudyLike, result: ArmResult) -> str:
+def _claim(study: Study, result: ArmResult) -> str:
     """Returns the verdict, what it is confined to, and the reason where it is one in words."""
     arm, base, decision = result.name, study.baseline.name, result.decision
     if decision is None:
@@ -69,13 +69,13 @@ def _claim(study: StudyLike, result: ArmResult) -> str:
     return f"{claim} {_scope(study)}, {_settings(study)}{reason}"
 
 
-def _settings(study: StudyLike) -> str:
+def _settings(study: Study) -> str:
     if replicates.num_repeats(study) > 1:
         return f"over {replicates.num_repeats(study)} repeats of the whole search"
     return "at the settings that one search found" if study.tune else "at the settings given"
 
 
-def _scope(study: StudyLike) -> str:
+def _scope(study: Study) -> str:
     """Returns what the claim is confined to.
 
     That is ``on this text`` or ``on these sequences``, or the condition and its text where there
@@ -87,12 +87,12 @@ def _scope(study: StudyLike) -> str:
     return f"on {text}" if text == study.condition else f"under {study.condition} (on {text})"
 
 
-def text_name(study: StudyLike) -> str:
+def text_name(study: Study) -> str:
     """Returns the name of the text that the baseline reads."""
     return study.baseline.settings.text_name
 
 
-def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
+def _grounds(study: Study, result: ArmResult) -> list[str]:
     """Returns the numbers that a verdict rests on, and what would change it, a sentence each."""
     decision = result.decision
     if decision is None or decision.num_pairs == 0:
@@ -111,11 +111,11 @@ def _grounds(study: StudyLike, result: ArmResult) -> list[str]:
     return grounds + (excuses if result.excuses else []) + outlook(study, result)
 
 
-def _learned_nothing(study: StudyLike) -> str:
+def _learned_nothing(study: Study) -> str:
     return f"learned nothing at {'any setting tried' if study.tune else 'the settings given'}"
 
 
-def loses_more(study: StudyLike, result: ArmResult) -> bool | None:
+def loses_more(study: Study, result: ArmResult) -> bool | None:
     """Says whether an arm's search lost more runs than the baseline's, or fewer; None: neither."""
     lost = result.lost_runs
     if lost is None or lost.adjusted_p is None or lost.adjusted_p >= study.measure.threshold:
@@ -123,7 +123,7 @@ def loses_more(study: StudyLike, result: ArmResult) -> bool | None:
     return lost.num_more > lost.num_fewer
 
 
-def _lost_runs(study: StudyLike, result: ArmResult) -> list[str]:
+def _lost_runs(study: Study, result: ArmResult) -> list[str]:
     """Returns how many runs the arm's search lost, where that tells it from the baseline."""
     lost = result.lost_runs
     if lost is None or lost.adjusted_p is None or loses_more(study, result) is None:
@@ -136,12 +136,12 @@ def _lost_runs(study: StudyLike, result: ArmResult) -> list[str]:
     ]
 
 
-def _times(study: StudyLike, result: ArmResult, ratio: str) -> str:
+def _times(study: Study, result: ArmResult, ratio: str) -> str:
     clause = result.objective.compared(measure.measured(study), ratio, study.baseline.name)
     return f"I{clause[1:]}"
 
 
-def _measured_ratio(study: StudyLike, result: ArmResult) -> str:
+def _measured_ratio(study: Study, result: ArmResult) -> str:
     decision = result.decision
     assert decision is not None
     ratio, low, high = _difference_texts(result)
@@ -152,7 +152,7 @@ def _measured_ratio(study: StudyLike, result: ArmResult) -> str:
     return f"{_times(study, result, ratio)} ({'; '.join(details)})"
 
 
-def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
+def _with_search(study: Study, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to the interval, where it is asked for."""
     decision, spread = result.decision, result.search_spread
     assert decision is not None
@@ -165,18 +165,18 @@ def _with_search(study: StudyLike, result: ArmResult) -> list[str]:
     return [f"{share}; with it the interval is {low} to {high}"]
 
 
-def _pairs(study: StudyLike, num_pairs: int) -> str:
+def _pairs(study: Study, num_pairs: int) -> str:
     return f"{num_pairs} paired {unit(study)}{'s' if num_pairs != 1 else ''}"
 
 
-def _stages(study: StudyLike) -> str:
+def _stages(study: Study) -> str:
     """Returns what fixed the number of seeds, where the first of them did."""
     if study.replicate.until is None:
         return ""
     return f" by Stein's two-stage rule, of at most {study.replicate.at_most}"
 
 
-def outlook(study: StudyLike, result: ArmResult) -> list[str]:
+def outlook(study: Study, result: ArmResult) -> list[str]:
     """Returns what would decide an arm that is undecided or not comparable."""
     decision, pairs = result.decision, f"{unit(study)}s"
     assert decision is not None
@@ -199,7 +199,7 @@ def outlook(study: StudyLike, result: ArmResult) -> list[str]:
     return [f"{text}, if effect and spread stay as observed"]
 
 
-def why_undecided(study: StudyLike, result: ArmResult) -> str:
+def why_undecided(study: Study, result: ArmResult) -> str:
     """Returns why an arm is undecided whose p alone would not say so, and what would decide it."""
     parts = unknown_search.grounds(study, result) + outlook(study, result)
     return f"{'. '.join(parts)}."
@@ -210,7 +210,7 @@ def _mean(decision: Decision) -> float:
     return decision.mean
 
 
-def conditional_grounds(study: StudyLike, result: ArmResult) -> list[str]:
+def conditional_grounds(study: Study, result: ArmResult) -> list[str]:
     """Returns the grounds where a pair diverged."""
     base, decision = study.baseline.name, result.decision
     assert decision is not None
@@ -236,7 +236,7 @@ def conditional_grounds(study: StudyLike, result: ArmResult) -> list[str]:
     return [", and ".join(ends), test, *_sign_test_with_search(study, result), rest]
 
 
-def _sign_test_with_search(study: StudyLike, result: ArmResult) -> list[str]:
+def _sign_test_with_search(study: Study, result: ArmResult) -> list[str]:
     """Returns what the search's own spread does to a sign test, where it is asked for."""
     spread = result.search_spread
     if unit(study) == "repeat":
@@ -292,7 +292,7 @@ def speed_text(speed: SpeedDecision) -> str:
     return f"{ratio} ({low} to {high})" if low else ratio
 
 
-def finding(study: StudyLike, results: Sequence[ArmResult]) -> str:
+def finding(study: Study, results: Sequence[ArmResult]) -> str:
     """Returns the clause that sums a condition up.
 
     It reads such as ``gru is worse; more runs were lost in the search of gru; in training
@@ -326,8 +326,8 @@ def in_speed(results: Iterable[ArmResult]) -> str:
 
 
 def answer(
-    study: StudyLike,
-    conditions: Sequence[tuple[StudyLike, Sequence[ArmResult], Sequence[str]]],
+    study: Study,
+    conditions: Sequence[tuple[Study, Sequence[ArmResult], Sequence[str]]],
 ) -> str:
     """Returns the sentence that sums the study up; of several conditions one each, or one for all.
 

@@ -6,9 +6,9 @@ import pandas as pd
 
 from harness.report import tried
 from harness.report.comparability import why_incomparable
-from harness.report.protocols import StudyLike
 from harness.report.replicates import losses, num_repeats, trial_seeds
 from harness.statistics import inference, power
+from harness.study import Study
 from harness.study.units import FAILURES_IN_A_ROW, Phase
 from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
@@ -18,7 +18,7 @@ REPLICATE_ENDS = tuple(state for state in tried.ENDS if state is not RunState.PR
 _ALL_FAILED = [RunState.FAILED] * FAILURES_IN_A_ROW
 
 
-def num_seeds(study: StudyLike, runs: pd.DataFrame, open_arms: Collection[str] = ()) -> int:
+def num_seeds(study: Study, runs: pd.DataFrame, open_arms: Collection[str] = ()) -> int:
     """Returns how many seeds a condition takes.
 
     They are those that the study says, or as many as its first stage asks for: until all arms have
@@ -63,7 +63,7 @@ def num_seeds(study: StudyLike, runs: pd.DataFrame, open_arms: Collection[str] =
     return power.stein_seeds(full, half_width_nats=half_width, at_most=plan.at_most)
 
 
-def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
+def _is_given_up(study: Study, runs: pd.DataFrame, arm: str) -> bool:
     """Says whether an arm will never end the replicates that it lacks.
 
     Either they failed, or the arm has no setting to train.
@@ -82,7 +82,7 @@ def _is_given_up(study: StudyLike, runs: pd.DataFrame, arm: str) -> bool:
     return bool(has_no_setting) or replicates.tail(FAILURES_IN_A_ROW).tolist() == _ALL_FAILED
 
 
-def num_first(study: StudyLike, losses: list[dict[str, float]]) -> int | None:
+def num_first(study: Study, losses: list[dict[str, float]]) -> int | None:
     """Returns how many first-stage seeds all of these arms have, two at least.
 
     None: the study has no stages.
@@ -94,7 +94,7 @@ def num_first(study: StudyLike, losses: list[dict[str, float]]) -> int | None:
     return max(2, len(stage.intersection(*losses)))
 
 
-def planned(study: StudyLike, frame: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
+def planned(study: Study, frame: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
     """Returns the runs, or the rows of their curves, that the study as it stands asks for.
 
     The store may hold more of them.

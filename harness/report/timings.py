@@ -5,10 +5,10 @@ from typing import Any
 import pandas as pd
 
 from harness.report.frames import plain
-from harness.report.protocols import StudyLike
 from harness.statistics import decisions
 from harness.statistics.decisions import SpeedDecision, Timing
 from harness.store import columns
+from harness.study import Study
 from harness.training.messages import RunState
 
 Timed = tuple[str, int]
@@ -52,9 +52,7 @@ def _condition_text(rows: pd.DataFrame) -> str:
     )
 
 
-def speed_decisions(
-    study: StudyLike, timings: pd.DataFrame
-) -> dict[str, dict[Timed, SpeedDecision]]:
+def speed_decisions(study: Study, timings: pd.DataFrame) -> dict[str, dict[Timed, SpeedDecision]]:
     """Returns how fast every arm is beside the baseline, by what was timed."""
     base = study.baseline.name
     speeds: dict[str, dict[Timed, SpeedDecision]] = {arm.name: {} for arm in study.arms}

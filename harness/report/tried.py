@@ -8,7 +8,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from harness.report.protocols import StudyLike
+from harness.study import Study
 from harness.tasks.objective import loss_of
 from harness.training.messages import RESULTS, RunState
 from harness.tuning.tried import TrialEnd, TriedSetting
@@ -17,7 +17,7 @@ ENDS = tuple(state for state in RunState if state.is_ended)
 
 
 def tried(
-    study: StudyLike, runs: pd.DataFrame, curves: pd.DataFrame, arm: str, repeat: int = 0
+    study: Study, runs: pd.DataFrame, curves: pd.DataFrame, arm: str, repeat: int = 0
 ) -> list[TriedSetting]:
     """Returns the trials of an arm all of whose seeds have ended, in the order of their numbers.
 

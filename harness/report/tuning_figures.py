@@ -17,7 +17,6 @@ from harness.report import drawing
 from harness.report.drawing import FAINT, MAX_TOGETHER, WIDTH_INCHES, LabelledFigure, Look
 from harness.report.hover import Point, along
 from harness.report.number_texts import number
-from harness.report.protocols import StudyLike
 from harness.report.searches import (
     Domain,
     Search,
@@ -26,7 +25,7 @@ from harness.report.searches import (
     space_of,
     value_text,
 )
-from harness.study import Choices
+from harness.study import Choices, Study
 from harness.tasks.objective import Objective
 from harness.training.messages import RunState
 
@@ -37,7 +36,7 @@ MOST_DRAWN = 500
 """The most trials of an arm that are drawn: more would hide one another."""
 
 
-def trials_by_field(study: StudyLike, trials: pd.DataFrame) -> LabelledFigure | None:
+def trials_by_field(study: Study, trials: pd.DataFrame) -> LabelledFigure | None:
     """Returns one panel per tuned field, with every trial at its value of it.
 
     Up to ``MAX_TOGETHER`` arms are drawn as their number against the value; more have a row each,
@@ -71,7 +70,7 @@ def _thinned(search: Search) -> Search:
 
 
 def _levels(
-    study: StudyLike,
+    study: Study,
     by_arm: Sequence[Search],
     space: Mapping[str, Domain],
     points: list[Point],

@@ -1,21 +1,21 @@
 """What is said of an arm of which nobody knows how far its difference hangs on the search."""
 
 from harness.report.arm_results import ArmResult
-from harness.report.protocols import StudyLike
+from harness.study import Study
 
 
-def asks_search(study: StudyLike, result: ArmResult) -> bool:
+def asks_search(study: Study, result: ArmResult) -> bool:
     """Says whether a verdict rests on the search's own spread too."""
     is_open = result.decision is not None and result.decision.verdict == "not comparable"
     return study.version > 1 and study.tune is not None and not is_open
 
 
-def is_unknown(study: StudyLike, result: ArmResult) -> bool:
+def is_unknown(study: Study, result: ArmResult) -> bool:
     """Says whether a verdict rests on the search's own spread, and nobody knows that."""
     return asks_search(study, result) and result.search_spread is None
 
 
-def grounds(study: StudyLike, result: ArmResult) -> list[str]:
+def grounds(study: Study, result: ArmResult) -> list[str]:
     """Returns what that says of the verdict, without its full stop; nothing where it is known."""
     ground = "How far this hangs on the settings that were tried is not known"
     return [ground] if is_unknown(study, result) else []

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from planted import BASE, UNIT, Replicate, Tune, build, run_rows, study
+from planted import BASE, UNIT, build, run_rows, search_of, study
 
 from harness.report import cost_tables
+from harness.study import Replicate
 
 
 def repeated(num_repeats=5, num_seeds=3, states=None):
@@ -46,7 +47,7 @@ def test_where_patience_ends_runs_the_updates_that_they_used_are_told():
 
 
 def test_repeats_and_seeds_that_the_study_does_not_ask_for_are_left_out():
-    asked = study("lstm", "gru", tune=Tune(repeats=5), replicate=Replicate(2))
+    asked = study("lstm", "gru", tune=search_of(repeats=5), replicate=Replicate(2))
     part = gathered(asked, repeated(num_repeats=6, num_seeds=3))
     result = part.results[1]
     assert result.decision.num_pairs == 5 and not part.missing
@@ -66,7 +67,7 @@ def test_seeds_of_repeats_are_no_pairs_of_a_study_without():
 
 
 def test_a_repeat_with_a_failure_is_left_out_and_one_with_a_divergence_is_lost():
-    planned = study("lstm", "gru", tune=Tune(repeats=5), replicate=Replicate(3))
+    planned = study("lstm", "gru", tune=search_of(repeats=5), replicate=Replicate(3))
     states = {
         ("gru", 1): ["finished", "failed", "finished"],
         ("gru", 3): ["failed", "diverged", "finished"],

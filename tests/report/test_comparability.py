@@ -4,12 +4,12 @@ import csv
 
 import numpy as np
 import pytest
-from planted import BASE, UNIT, Arm, Measure, build, run_rows
-from planted import Study as Planted
+from planted import BASE, UNIT, build, measuring, of_arms, run_rows
 
 from harness import data
 from harness.report.comparability import text_differences
 from harness.settings import Options, Settings
+from harness.study import Arm
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def agree(ours, theirs, differ):
 
 def test_a_head_is_compared_and_another_horizon_is_told_with_its_reason(settings):
     options = {"lstm": {}, "gaussian": {"head": "gaussian"}, "far": {"horizon": 3}}
-    arms = tuple(Arm(n, settings(o, **SINE), n == "lstm") for n, o in options.items())
-    planned = Planted(arms=arms, measure=Measure(objective="validation/mse"))
+    arms = (Arm(n, settings(o, **SINE), n == "lstm") for n, o in options.items())
+    planned = of_arms(*arms, measure=measuring(objective="validation/mse"))
     rows = run_rows("lstm", BASE) + run_rows("gaussian", BASE - 0.2 + 0.01 * UNIT)
     shown = build(planned, rows + run_rows("far", BASE))
     assert shown.table["verdict"].tolist() == ["baseline", "better", "not comparable"]

@@ -10,13 +10,12 @@ import planted
 import pytest
 from planted import (
     BASE,
-    Measure,
-    Replicate,
-    Tune,
     across,
     build,
     curve_rows,
+    measuring,
     run_rows,
+    search_of,
     study,
     timing_rows,
     trial_rows,
@@ -26,16 +25,16 @@ from rich.console import Console
 
 from harness.report import sentences
 from harness.statistics import decisions
-from harness.study import Choices, Range
+from harness.study import Choices, Range, Replicate
 
 U_SHAPE = [1.9, 1.6, 1.45, 1.4, 1.42, 1.7]
 FALLING = [1.9, 1.8, 1.7, 1.6, 1.5, 1.4]
 RATES = np.geomspace(0.001, 1.0, 6)
-SMALL = Measure(margin=0.001)
+SMALL = measuring(margin=0.001)
 
 
 def searched(*names, tune=None, **fields):
-    tune = tune or Tune(6, at_most=6)
+    tune = tune or search_of(6, at_most=6)
     return study(*names, **{"version": 2, "tune": tune, **fields})
 
 
@@ -114,7 +113,7 @@ def test_bracketed_and_flat_searches_compare():
 
 def test_an_end_that_is_accepted_or_natural_is_said_and_compares():
     space = {"learning_rate": Range(0.001, 1.0, log=True, edge="accept")}
-    built = of(lstm=FALLING, tune=Tune(6, space=space))
+    built = of(lstm=FALLING, tune=search_of(6, space=space))
     assert not built.not_comparable
     assert (
         ". At an end of what was tried: lstm's best learning rate, 1, is the largest that it tried,"
@@ -125,7 +124,7 @@ def test_an_end_that_is_accepted_or_natural_is_said_and_compares():
     for arm in ("lstm", "gru"):
         for row, value in zip(trial_rows(arm, [1.4, 1.5, 1.6]), (0.0, 0.2, 0.4), strict=True):
             rows.append({**row, "params": {"dropout": value}})
-    planned = searched("lstm", "gru", tune=Tune(3, space=space))
+    planned = searched("lstm", "gru", tune=search_of(3, space=space))
     arms = tuple(replace(arm, searched=("dropout",)) for arm in planned.arms)
     built = build(replace(planned, arms=arms), rows)
     assert not built.not_comparable
@@ -215,7 +214,7 @@ def test_repeats_hold_the_spread_already_and_more_than_half_of_them_have_to_be_o
             found += [{**row, "repeat": repeat} for row in trials + runs]
         return found
 
-    planned = searched("lstm", "gru", tune=Tune(6, repeats=5), replicate=Replicate(2))
+    planned = searched("lstm", "gru", tune=search_of(6, repeats=5), replicate=Replicate(2))
     two = build(planned, rows(2))
     assert two.results[1].decision.verdict == "worse" and two.results[1].decision.num_pairs == 5
     assert "% , which the repeats hold already" not in two.sentences[0]
@@ -268,7 +267,7 @@ def test_an_open_arm_dominates_nobody():
 
 def test_more_trials_are_missing_while_a_search_is_open_and_may_go_on():
     space = {"learning_rate": Range(0.001, 1.0, log=True, widen=(0.0001, 10.0))}
-    planned = searched("lstm", "gru", tune=Tune(6, space=space, at_most=12))
+    planned = searched("lstm", "gru", tune=search_of(6, space=space, at_most=12))
     rows = trial_rows("lstm", FALLING) + trial_rows("gru", U_SHAPE) + pair(0.3, 0.02)
     built = build(planned, rows)
     assert built.missing == [f"{arm}: 6 of 10 trials ended." for arm in ("lstm", "gru")]
@@ -278,12 +277,12 @@ def test_more_trials_are_missing_while_a_search_is_open_and_may_go_on():
         "lstm: 7 of 10 trials ended.",
         "gru: 6 of 10 trials ended.",
     ]
-    spent = searched("lstm", "gru", tune=Tune(6, space=space, at_most=6))
+    spent = searched("lstm", "gru", tune=search_of(6, space=space, at_most=6))
     assert not build(spent, rows).missing
 
 
 def test_finalists_are_missing_by_their_runs_and_are_no_trials():
-    planned = searched("lstm", "gru", tune=Tune(6, finalists=2, finalist_seeds=3))
+    planned = searched("lstm", "gru", tune=search_of(6, finalists=2, finalist_seeds=3))
     rows = trial_rows("lstm", U_SHAPE) + trial_rows("gru", U_SHAPE) + pair(0.3, 0.02)
     row = trial_rows("lstm", U_SHAPE)[3]
     finalists = [{**row, "phase": "finalist", "draw": draw} for draw in range(3)]
@@ -303,7 +302,7 @@ def test_finalists_are_missing_by_their_runs_and_are_no_trials():
 
 
 def test_several_seeds_of_a_trial_are_one_trial_in_every_table():
-    planned = searched("lstm", "gru", tune=Tune(6, seeds=3))
+    planned = searched("lstm", "gru", tune=search_of(6, seeds=3))
     rows = pair(0.3, 0.02)
     for arm in ("lstm", "gru"):
         for row in trial_rows(arm, U_SHAPE):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from planted import BASE, UNIT, Arm, build, run_rows, study
+from planted import BASE, UNIT, build, run_rows, study
 
 from harness.statistics import factorial
+from harness.study import Arm
 
 DROPOUTS, LAYERS = (0.0, 0.5), (1, 2, 3)
 

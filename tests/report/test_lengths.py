@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted import BASE, Measure, run_rows, study
+from planted import BASE, measuring, run_rows, study
 
 from harness import report
 from harness.report import lengths
@@ -20,7 +20,7 @@ ERRORS = {1: 0.1, 2: 0.2, 4: 0.4}
 def memory_study(*names, objective="validation/accuracy", **changed):
     """A study of the Markov source of 40 steps, as that arms are trained on."""
     settings = Settings(cell="lstm", corpus="markov", task="memory", bptt_length=40, **changed)
-    planned = study(*names, measure=Measure(objective=objective))
+    planned = study(*names, measure=measuring(objective=objective))
     return replace(planned, arms=tuple(replace(arm, settings=settings) for arm in planned.arms))
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 import planted
 rows = planted.pair(0.01, 0.02) + planted.trial_rows("lstm", [1.5]) + planted.trial_rows("gru", [1])
 timings = planted.timing_rows("lstm", 0.1) + planted.timing_rows("gru", 0.2)
-study = planted.study("lstm", "gru", tune=planted.Tune(1))
+study = planted.study("lstm", "gru", tune=planted.search_of(1))
 built = planted.build(study, rows, timings, planted.curve_rows("lstm", 1.4))
 assert built.results[1].seeds_to_decide is not None
 """
@@ -32,7 +32,6 @@ def test_a_report_and_its_texts_load_nothing_heavy():
     texts = (
         "from harness import report",
         "from harness.report.comparability import text_of",
-        "from harness.report.protocols import StudyLike",
         BUILT + "built.terminal(Console(file=io.StringIO()))",
         "built.markdown(), built.note(), built.csv(), built.latex(), built.overview",
     )

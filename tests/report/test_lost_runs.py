@@ -80,7 +80,7 @@ def searched(num_lost):
     for number, row in enumerate(planted.trial_rows("gru", rates)):
         is_lost = number < num_lost
         rows.append({**row, "objective": 3.4, "not_learned": True} if is_lost else row)
-    tune = planted.Tune(8, sampler="sobol", at_most=8)
+    tune = planted.search_of(8, sampler="sobol", at_most=8)
     return planted.build(planted.study("lstm", "gru", version=2, tune=tune), rows)
 
 

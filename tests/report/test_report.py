@@ -11,15 +11,12 @@ import pytest
 from planted import (
     BASE,
     UNIT,
-    Arm,
-    Measure,
-    Replicate,
-    Tune,
     across,
     build,
     full,
     pair,
     run_rows,
+    search_of,
     study,
     timing_rows,
     trial_rows,
@@ -28,6 +25,7 @@ from planted import (
 )
 
 from harness.statistics import inference
+from harness.study import Arm, Measure, Replicate
 
 
 def test_an_arm_timed_under_two_conditions_compares_with_none():
@@ -52,7 +50,7 @@ def test_training_perplexity_is_named_as_such():
 def test_arms_of_different_text_do_not_compare():
     planned = study("lstm", "gru", "words")
     words = replace(planned.arms[2].settings, token="word")
-    planned = replace(planned, arms=(*planned.arms[:2], Arm("words", words)))
+    planned = replace(planned, arms=(*planned.arms[:2], Arm("words", words, False)))
     built = build(planned, pair(0.03, 0.02) + run_rows("words", BASE + 3))
     assert "words and lstm do not compare: token differs (char and word)." in built.sentences[1]
     assert built.table["verdict"].tolist() == ["baseline", "worse", "not comparable"]
@@ -127,7 +125,7 @@ def test_tests_that_disagree_are_a_warning():
 
 
 def test_incomplete_studies_say_what_is_missing():
-    planned = study("lstm", "gru", tune=Tune(3), measure=Measure(runtime=object()))
+    planned = study("lstm", "gru", tune=search_of(3), measure=Measure())
     rows = run_rows("lstm", BASE) + run_rows(
         "gru", BASE + 0.1, states=["finished"] * 8 + ["running", "pruned"]
     )

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import rcParams
 from matplotlib.colors import to_rgb
-from planted import BASE, UNIT, Tune, build, curve_rows, full, run_rows, study, timing_rows
+from planted import BASE, UNIT, build, curve_rows, full, run_rows, search_of, study, timing_rows
 
 from harness import report
 from harness.report import curve_figures, drawing
@@ -232,7 +232,7 @@ def test_twenty_arms_of_fifty_seeds_fit_into_20_megabytes():
         timings += timing_rows(name, 0.1 + 0.01 * k)
     curves = pd.concat(frames)
     assert len(curves) == 200_000
-    planned = study(*names, replicate=full().study.replicate, tune=Tune())
+    planned = study(*names, replicate=full().study.replicate, tune=search_of())
     built = report.build(planned, pd.DataFrame(rows), curves, pd.DataFrame(timings))
     html = built.html()
     assert len(html.encode()) < 20_000_000

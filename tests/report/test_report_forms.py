@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import BASE, Measure, build, full, run_rows, study, timing_rows, two_conditions
+from planted import BASE, build, full, measuring, run_rows, study, timing_rows, two_conditions
 from rich.console import Console
 
 import harness
@@ -111,7 +111,7 @@ def test_a_number_in_an_arms_name_is_whole():
 
 def test_bounds_that_have_signs_are_told_apart():
     rows = run_rows("lstm", -0.90 - BASE / 100) + run_rows("gru", -0.91 + BASE / 100)
-    made = build(study("lstm", "gru", measure=Measure("validation/accuracy")), rows)
+    made = build(study("lstm", "gru", measure=measuring(objective="validation/accuracy")), rows)
     shown = plain(printed(made))
     assert re.search(r"[-+]0\.\d+ \([-+]0\.\d+ to [-+]0\.\d+\)", shown), shown
 

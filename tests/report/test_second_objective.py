@@ -6,24 +6,14 @@ import numpy as np
 import pytest
 from landscapes import EQUAL_ERRORS, WORSE_ERRORS
 from null_studies import TOLD_APART, Claim
-from planted import (
-    BASE,
-    UNIT,
-    Measure,
-    Replicate,
-    Tune,
-    build,
-    curve_rows,
-    run_rows,
-    study,
-    trial_rows,
-)
+from planted import BASE, UNIT, build, curve_rows, measuring, run_rows, search_of, study, trial_rows
 from scipy import stats
 from search_simulation import EIGHT
 from simulated_search import ONE, SEEDS, Setting, Simulated
 
 from harness.statistics.decisions import decide
 from harness.statistics.power import power_of
+from harness.study import Replicate
 from harness.tasks import objective
 from harness.tasks.objective import ACCURACY, MSE, Objective
 
@@ -34,7 +24,9 @@ ERRORS = 0.2 + 0.01 * np.cos(np.arange(10))
 def report(key, base, shifts, spread, **measure):
     """The report of a baseline and one arm for each shift of its losses."""
     arms = {"lstm": base} | {name: base + shift + spread * UNIT for name, shift in shifts.items()}
-    planned = study(*arms, measure=Measure(objective=f"validation/{key}", **measure), tune=Tune(9))
+    planned = study(
+        *arms, measure=measuring(objective=f"validation/{key}", **measure), tune=search_of(9)
+    )
     rows, curves = [], []
     for i, (name, losses) in enumerate(arms.items()):
         rows += run_rows(name, losses, num_parameters=1000 * (i + 1))
@@ -228,8 +220,8 @@ def as_report(simulated):
         "lstm",
         "gru",
         version=2,
-        measure=Measure(objective=key, margin=measured.margin),
-        tune=Tune(len(tried), space=dict(ONE)),
+        measure=measuring(objective=key, margin=measured.margin),
+        tune=search_of(len(tried), space=dict(ONE)),
         replicate=Replicate(seeds=SEEDS),
     )
     return build(planned, rows)

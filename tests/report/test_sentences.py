@@ -4,18 +4,10 @@ import re
 
 import numpy as np
 import pytest
-from planted import (
-    BASE,
-    Replicate,
-    Tune,
-    build,
-    pair,
-    run_rows,
-    study,
-    timing_rows,
-)
+from planted import BASE, build, pair, run_rows, search_of, study, timing_rows
 
 from harness.statistics import inference
+from harness.study import Replicate
 
 
 def one_sentence(mean, spread, **fields):
@@ -39,7 +31,7 @@ def test_sentence_worse_with_speed():
 
 
 def test_sentence_better():
-    assert one_sentence(-0.03, 0.02, tune=Tune()) == (
+    assert one_sentence(-0.03, 0.02, tune=search_of()) == (
         "gru is better than lstm on this text, at the settings that one search found. Its test"
         " perplexity is 0.970 times that of lstm (95 % interval 0.957 to 0.984, unadjusted;"
         " Holm-adjusted p = 0.001; 10 paired seeds)."
@@ -82,7 +74,9 @@ def repeated(differences, **fields):
     for repeat, difference in enumerate(differences):
         for arm, level in (("lstm", 1.4), ("gru", 1.4 + difference)):
             rows += [{**row, "repeat": repeat} for row in run_rows(arm, [level, level + 0.1])]
-    return build(study("lstm", "gru", tune=Tune(repeats=5), replicate=Replicate(2), **fields), rows)
+    return build(
+        study("lstm", "gru", tune=search_of(repeats=5), replicate=Replicate(2), **fields), rows
+    )
 
 
 def test_repeats_of_the_search_are_the_pairs():

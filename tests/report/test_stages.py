@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from planted import BASE, UNIT, Replicate, Study, Tune, pair, run_rows, study, trial_rows
+from planted import BASE, UNIT, of_arms, pair, run_rows, search_of, study, trial_rows
 
 from harness.report import frames, stages
 from harness.statistics import power
+from harness.study import Replicate
 
 STAGED = Replicate(10, until=0.008, at_most=60)
 
@@ -34,7 +35,7 @@ def test_a_first_stage_asks_for_as_many_seeds_as_its_spread_needs():
     ids=["replicates", "trials"],
 )
 def test_an_arm_that_is_given_up_holds_nobody_back(rows):
-    searched = Tune(num_trials=3)
+    searched = search_of(3)
     planned = study("lstm", "gru", "rnn-tanh", replicate=STAGED, tune=searched)
     known = pair(0.03, 0.02) + [
         row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.5, 1.4, 1.6])
@@ -51,7 +52,7 @@ def test_an_arm_of_another_text_asks_for_no_seeds():
     planned = study("lstm", "gru", "other", replicate=STAGED)
     *arms, other = planned.arms
     other = replace(other, settings=replace(other.settings, corpus="python-docs"))
-    planned = Study(arms=(*arms, other), replicate=STAGED)
+    planned = of_arms(*arms, other, replicate=STAGED)
     wild = run_rows("other", BASE + 1.0 + UNIT)
     assert stage(planned, pair(0.03, 0.02) + wild) == stage(
         study("lstm", "gru", replicate=STAGED), pair(0.03, 0.02)

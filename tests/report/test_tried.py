@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from planted import Tune, study
+from planted import search_of, study
 
 from harness.report import frames
 from harness.report.tried import tried
@@ -37,7 +37,7 @@ def curve(number, draw, *losses):
 
 
 def of(rows, curves=(), num_seeds=3, **arguments):
-    planned = study("lstm", "gru", tune=Tune(4, seeds=num_seeds))
+    planned = study("lstm", "gru", tune=search_of(4, seeds=num_seeds))
     runs = frames.with_columns(pd.DataFrame(rows), frames.RUN_COLUMNS)
     return tried(planned, runs, pd.DataFrame(list(curves)), "lstm", **arguments)
 
