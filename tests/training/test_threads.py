@@ -15,6 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 from harness.engine import beside, ending
+from harness.engine.ending import leave
 from harness.training import threads
 from harness.training.threads import Threads
 
@@ -134,7 +135,7 @@ def test_wherever_work_is_interrupted_on_its_way_to_a_thread_the_end_is_soon(lef
         left.clear()
         pool.end()
         is_soon = not released.is_set()
-        ending.leave(130)
+        leave(130)
         watchdog.cancel()
         released.set()
         assert is_soon, f"line {line}"
