@@ -287,14 +287,16 @@ DEVICE void send_to_owners(const Block& block, const real* part, real* to) {
   }
 }
 
-// What all blocks have of an own unit, added in the order of the blocks.
+// What all blocks have of an own unit, added in the order of the blocks. Only where the own part comes in depends on the
+// block; an address for each of the others that did would take a register each for all time steps.
 template <int WIDTH, int SLICES>
 DEVICE real collected(const Block& block, const real* part, const real* sent, const Element& e) {
   const real own = whole<WIDTH, SLICES>(part, e.own_row, e.unit);
+  const real* const others = sent + e.own_row * U + e.own_unit;
   real sum = 0;
-  UNROLL for (int rank = 0; rank < C; rank++) {
-    const real* const other = sent + (place_of(rank, block.rank) * ROWS + e.own_row) * U + e.own_unit;
-    sum += rank == block.rank ? own : *other;
+  UNROLL for (int i = 0; i < C; i++) {
+    if (i == block.rank) sum += own;
+    if (i < C - 1) sum += others[i * ROWS * U];
   }
   return sum;
 }
