@@ -40,15 +40,9 @@ def of_arms(*arms: Arm, **fields: Any) -> Study:
         "name": "output-tanh",
         "version": 1,
         "question": "Does the output tanh matter?",
-        "source": "",
-        "path": None,
         "text": "study: output-tanh\n",
-        "overrides": (),
-        "tune": None,
         "replicate": Replicate(10),
         "measure": measuring(),
-        "cell_files": (),
-        "_resolved": {},
     }
     return Study(arms=arms, **(usual | fields))
 

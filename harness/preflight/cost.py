@@ -68,7 +68,7 @@ def packs_of(study: Study, settings: Settings) -> Packs:
     The repeats of a study train side by side, so that their runs share packs.
     """
     tune, plan, size = study.tune, study.replicate, settings.pack_size
-    repeats = tune.repeats if tune else 1
+    repeats = study.num_repeats
     searching = tune.seeds * repeats if tune else 0
     rounds = _cut(tune.num_trials, tune.batch) if tune else ()
     more = _cut(tune.at_most - tune.num_trials, tune.batch) if tune and tune.at_most else ()

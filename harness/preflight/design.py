@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from harness.report.comparability import text_of
 from harness.statistics import inference
-from harness.study import Study, is_repeated, num_pairs, problem_of_arms, problems_of_texts
+from harness.study import Study, problem_of_arms, problems_of_texts
 
 
 class DesignError(ValueError):
@@ -87,7 +87,7 @@ def _problems(part: Study) -> Iterator[_Problem]:
         )
         yield _Problem(("compare",), message, "nothing-compared")
     else:
-        yield from _too_few(_pairs_field(part), num_pairs(part), "sign-flip", comparisons, part)
+        yield from _too_few(_pairs_field(part), part.num_pairs, "sign-flip", comparisons, part)
     if phase is not None:
         num_speeds = len(part.arms) - 1
         yield from _too_few("measure.runtime.rounds", phase.rounds, "sign-test", num_speeds, part)
@@ -97,7 +97,7 @@ def _pairs_field(part: Study) -> str:
     """Returns the field of the study file that says how many pairs there are."""
     if part.replicate.until is not None:
         return "replicate.seeds.first"
-    return "tune.repeats" if is_repeated(part) else "replicate.seeds"
+    return "tune.repeats" if part.is_repeated else "replicate.seeds"
 
 
 def _too_few(

@@ -48,7 +48,6 @@ def disk(study: Study, arms: Sequence[Probe]) -> Disk:
 
     All the seeds that a sequential design may add are counted.
     """
-    num_repeats = study.tune.repeats if study.tune else 1
     databases, artifacts, models, checkpoints = EMPTY_DATABASES, 0, 0, 0
     for arm in arms:
         packs = arm.packs
@@ -61,7 +60,7 @@ def disk(study: Study, arms: Sequence[Probe]) -> Disk:
             RUN_IN_ARTIFACTS + arm.num_evaluations * EVALUATION_IN_ARTIFACTS
         )
         artifacts += replicates * BLOCK if study.measure.states else 0
-        artifacts += num_repeats * forecast_bytes(arm)  # of the first replicate alone
+        artifacts += study.num_repeats * forecast_bytes(arm)  # of the first replicate alone
         models += replicates * model_bytes(arm) if study.measure.models == "replicates" else 0
         checkpoints = max(checkpoints, _largest(arm.packs) * checkpoint_bytes(arm))
     return Disk(databases, artifacts, models, checkpoints)

@@ -21,7 +21,7 @@ from harness.store.address import sqlite_path
 from harness.store.locations import Locations
 from harness.store.reader import StudyReader
 from harness.store.source import experiment_ids
-from harness.study import Study, is_repeated
+from harness.study import Study
 from harness.study.units import Phase
 from harness.tasks.objective import Objective, objective_of
 from harness.training.messages import RunState
@@ -293,7 +293,7 @@ def _families(part: Study, stored: StoredStudy) -> Iterator[dict[str, dict[str, 
             continue
         if condition == part.condition if stored.is_same else own == wanted:
             alike = [arm for arm, each in read.items() if each and each.text == own.text]
-            known = rows if is_repeated(part) else rows[rows["repeat"] == 0]
+            known = rows if part.is_repeated else rows[rows["repeat"] == 0]
             yield {str(arm): replicates.losses(part, known, str(arm)) for arm in alike}
 
 

@@ -10,7 +10,7 @@ from scipy import special
 from harness.preflight.design import num_comparisons
 from harness.preflight.history import Spread
 from harness.statistics import inference, power
-from harness.study import Study, is_repeated, num_pairs
+from harness.study import Study
 from harness.tasks.objective import Objective, objective_of
 
 SPREADS = (0.005, 0.01, 0.02)
@@ -57,7 +57,7 @@ def rows(part: Study, spread: Spread | None) -> list[Row]:
 
 def _pairs(part: Study) -> str:
     plan, tune = part.replicate, part.tune
-    if tune is not None and is_repeated(part):
+    if tune is not None and part.is_repeated:
         return f"{tune.repeats} repeats, each of {tune.num_trials} trials and {plan.seeds} seeds"
     if plan.until is None:
         return f"{plan.seeds} seeds"
@@ -69,9 +69,9 @@ def _smallest_p(part: Study, comparisons: int) -> str:
     threshold = part.measure.threshold
     level = f"{threshold:g}/{comparisons}" if comparisons > 1 else f"{threshold:g}"
     stage = " of the first stage" if part.replicate.until is not None else ""
-    smallest_p = inference.smallest_p(num_pairs(part))
+    smallest_p = inference.smallest_p(part.num_pairs)
     num_needed = inference.seeds_needed(comparisons, threshold)
-    units = "repeats" if is_repeated(part) else "seeds"
+    units = "repeats" if part.is_repeated else "seeds"
     return f"{smallest_p:.3g} by sign flips{stage}; {level} takes {num_needed} {units}"
 
 
@@ -81,7 +81,7 @@ def _outlook(part: Study, comparisons: int, losses: Sequence[float]) -> list[Row
     objective = objective_of(part.measure.objective)
     outlook: list[Row] = []
     if plan.until is None or plan.at_most is None:
-        counts = [num_pairs(part)] * len(losses)
+        counts = [part.num_pairs] * len(losses)
         num_first = counts[0]
         outlook.append(_detectable(part, comparisons, losses))
     else:
@@ -104,7 +104,7 @@ def _outlook(part: Study, comparisons: int, losses: Sequence[float]) -> list[Row
 
 def _detectable(part: Study, comparisons: int, losses: Sequence[float]) -> Row:
     """Returns the smallest difference that the design's pairs show, for each spread."""
-    count, threshold = num_pairs(part), part.measure.threshold
+    count, threshold = part.num_pairs, part.measure.threshold
     objective = objective_of(part.measure.objective)
     differences = [
         power.detectable(spread, count, comparisons, threshold=threshold, power=POWER)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from harness.preflight.power_table import Row
-from harness.study import Study, Tune, is_repeated
+from harness.study import Study, Tune
 from harness.tasks.objective import Objective, objective_of
 
 NOISES = (0.005, 0.02, 0.05)
@@ -65,7 +65,7 @@ def rows(part: Study) -> Iterator[Row]:
     Nothing is said of version 1 of the study format, whose verdicts owe nothing to the search.
     """
     tune = part.tune
-    if tune is None or part.version == 1 or is_repeated(part):
+    if tune is None or part.version == 1 or part.is_repeated:
         return
     yield Row(
         "search",

@@ -11,8 +11,7 @@ the one for machines), divergence, factors, lengths, along_training, states, for
 costs), drawing and the modules of figures (how a figure looks, what it shows), hover (what a page
 tells under the pointer), condition_report (all of it for one condition), conditions (several of
 them), facts (what was fixed, with what it was run), headline and first_screen (what a page shows
-first), markup (a page's pieces), forms, notebook and page (how a report leaves). protocols says
-what all of them ask of a study.
+first), markup (a page's pieces), forms, notebook and page (how a report leaves).
 """
 
 from collections.abc import Mapping, Sequence

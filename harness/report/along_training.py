@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from harness.report import measure, replicates
+from harness.report import measure
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import difference_texts, p_text
 from harness.report.tables import Section
@@ -43,9 +43,8 @@ def section(study: Study, results: Sequence[ArmResult], curves: pd.DataFrame) ->
         for arm in arms
         for update in updates
     }
-    is_repeated = replicates.num_repeats(study) > 1
     pairs = {
-        place: (rows.mean() if is_repeated else rows.obj).to_numpy(dtype=np.float64)
+        place: (rows.mean() if study.is_repeated else rows.obj).to_numpy(dtype=np.float64)
         for place, rows in differences.items()
     }
     p_values = [inference.student_p(x) if len(x) > 1 else None for x in pairs.values()]

@@ -18,7 +18,7 @@ from harness.report.evidence import Evidence
 from harness.report.frames import plain
 from harness.report.lost_runs import LostRuns
 from harness.report.measure import is_held_out
-from harness.report.replicates import num_repeats, replicates_of, trial_seeds
+from harness.report.replicates import replicates_of
 from harness.report.timings import Timed, speed_decisions, timed, training_seconds
 from harness.statistics.decisions import Decision, SpeedDecision
 from harness.statistics.inference import Interval
@@ -146,7 +146,7 @@ def gather(
     """
     comparison, objective = compare(study, runs, searches), objective_of(study.measure.objective)
     speeds = speed_decisions(study, timings)
-    num_planned = num_repeats(study) if num_repeats(study) > 1 else num_seeds
+    num_planned = study.num_repeats if study.is_repeated else num_seeds
     results = []
     for arm in study.arms:
         arm_runs = runs[runs["arm"] == arm.name]
@@ -173,7 +173,7 @@ def gather(
                 replicate_updates=_replicate_updates(arm, replicates),
                 training_seconds=training_seconds(arm_runs, arm_timings),
                 fall=_fall(replicates),
-                trials=tried.whole(trial_seeds(study), arm_runs[arm_runs["phase"] == Phase.TRIAL]),
+                trials=tried.whole(study.trial_seeds, arm_runs[arm_runs["phase"] == Phase.TRIAL]),
                 finalists=arm_runs[arm_runs["phase"] == Phase.FINALIST],
             )
         )

@@ -11,7 +11,7 @@ from harness.data import CorpusFacts
 from harness.report import Report, build, tried
 from harness.store.notes import StudyNotes
 from harness.store.reader import StudyReader
-from harness.study import Study, num_pairs
+from harness.study import Study
 from harness.study.units import Phase
 from harness.tuning import extension
 
@@ -118,7 +118,7 @@ def _extensions(study: Study, notes: StudyNotes) -> list[str]:
 
     No test of a fixed number of pairs allows for that.
     """
-    pairs = num_pairs(study)
+    pairs = study.num_pairs
     grown = [count for count in notes.looks if count < pairs]
     if not grown or study.replicate.until is not None:
         return []

@@ -12,7 +12,7 @@ from harness.report.comparability import why_incomparable
 from harness.report.divergence import Divergence, divergences
 from harness.report.evidence import Evidence
 from harness.report.lost_runs import LostRuns, lost_runs
-from harness.report.replicates import level, losses, num_repeats
+from harness.report.replicates import level, losses
 from harness.report.stages import num_first
 from harness.statistics import decisions, inference, power
 from harness.statistics.decisions import Decision
@@ -90,7 +90,7 @@ def compare(study: Study, runs: pd.DataFrame, searches: Mapping[str, Evidence]) 
         name for name in pairs if any(each.is_open for each in _of_pair(searches, name, base))
     ]
     # The repeats of a search hold its spread already.
-    known = spreads if searches and num_repeats(study) == 1 else None
+    known = spreads if searches and not study.is_repeated else None
     decided = _decide(study, family, first, known, open_arms)
     return Comparison(
         base=base,

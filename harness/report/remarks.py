@@ -98,7 +98,7 @@ def _missing_seeds(study: Study, arm: str, runs: pd.DataFrame, num_seeds: int) -
     rows = rows[tried.is_done(rows) & (rows["state"] != RunState.PRUNED)]
     ended = set(zip(rows["repeat"].astype(int), rows["index"].astype(int), strict=True))
     lines = []
-    for repeat in range(replicates.num_repeats(study)):
+    for repeat in range(study.num_repeats):
         absent = [j for j in range(num_seeds) if (repeat, j) not in ended]
         if absent:
             seeds = ", ".join(str(study.replicate.first_seed + j) for j in absent)
@@ -142,7 +142,7 @@ def _doubts_of_replicates(study: Study, result: ArmResult, rows: pd.DataFrame) -
         num_lost = f"{result.num_not_learned} of {len(rows)} replicates"
         lines.append(f"{num_lost} learned nothing: they count with the loss of a guess.")
     if result.num_failed:
-        rest = " with the rest of their repeats" if replicates.num_repeats(study) > 1 else ""
+        rest = " with the rest of their repeats" if study.is_repeated else ""
         num_failed = f"{result.num_failed} of {len(rows)} replicates failed"
         lines.append(f"{num_failed} and enter no figure{rest}.")
     if rows["num_parameters"].nunique() > 1:
@@ -150,7 +150,7 @@ def _doubts_of_replicates(study: Study, result: ArmResult, rows: pd.DataFrame) -
     num_blank = int(((rows["state"] == RunState.FINISHED) & rows[column].isna()).sum())
     if num_blank:
         lines.append(f"{num_blank} finished replicates have no {column} and enter no figure.")
-    if replicates.num_repeats(study) == 1 and _num_settings(rows) > 1:
+    if not study.is_repeated and _num_settings(rows) > 1:
         lines.append("its replicates were trained at different tuned values.")
     return [f"{result.name}: {line}" for line in lines]
 

@@ -11,16 +11,6 @@ from harness.study import Study
 from harness.training.messages import RunState
 
 
-def num_repeats(study: Study) -> int:
-    """Returns how often the whole of tuning and replicating is done."""
-    return study.tune.repeats if study.tune else 1
-
-
-def trial_seeds(study: Study) -> int:
-    """Returns with how many seeds each setting is tried."""
-    return study.tune.seeds if study.tune else 1
-
-
 def replicates_of(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
     """Returns an arm's replicates in the order of their seeds."""
     return runs[(runs["arm"] == arm) & (runs["phase"] == "replicate")].sort_values(
@@ -40,7 +30,7 @@ def losses(study: Study, runs: pd.DataFrame, arm: str) -> dict[str, float]:
     rows = rows.assign(
         nats=np.where(rows["state"] == RunState.DIVERGED, np.inf, rows[column].astype(float))
     )
-    if num_repeats(study) == 1:
+    if not study.is_repeated:
         return dict(zip(rows["seed"].astype(str), rows["nats"].tolist(), strict=True))
     means = rows.groupby("repeat")["nats"].agg(["mean", "count"])
     # A repeat without all its seeds would not pair seed by seed; where one of them diverged, the

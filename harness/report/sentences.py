@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.report import measure, replicates, unknown_search
+from harness.report import measure, unknown_search
 from harness.report.arm_results import ArmResult
 from harness.report.number_texts import difference_texts, p_text, ratio_texts
 from harness.report.timings import Timed
@@ -30,7 +30,7 @@ def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
 
 def unit(study: Study) -> str:
     """Returns what one pair is: a ``seed`` or a ``repeat``."""
-    return "repeat" if replicates.num_repeats(study) > 1 else "seed"
+    return "repeat" if study.is_repeated else "seed"
 
 
 def sentence(study: Study, result: ArmResult) -> str:
@@ -70,8 +70,8 @@ def _claim(study: Study, result: ArmResult) -> str:
 
 
 def _settings(study: Study) -> str:
-    if replicates.num_repeats(study) > 1:
-        return f"over {replicates.num_repeats(study)} repeats of the whole search"
+    if study.is_repeated:
+        return f"over {study.num_repeats} repeats of the whole search"
     return "at the settings that one search found" if study.tune else "at the settings given"
 
 

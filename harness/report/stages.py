@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.report import tried
 from harness.report.comparability import why_incomparable
-from harness.report.replicates import losses, num_repeats, trial_seeds
+from harness.report.replicates import losses
 from harness.statistics import inference, power
 from harness.study import Study
 from harness.study.units import FAILURES_IN_A_ROW, Phase
@@ -72,7 +72,7 @@ def _is_given_up(study: Study, runs: pd.DataFrame, arm: str) -> bool:
     replicates = rows.loc[
         (rows["phase"] == Phase.REPLICATE) & rows["state"].isin(REPLICATE_ENDS), "state"
     ]
-    trials = tried.whole(trial_seeds(study), rows[rows["phase"] == Phase.TRIAL])["state"]
+    trials = tried.whole(study.trial_seeds, rows[rows["phase"] == Phase.TRIAL])["state"]
     trials = trials[trials.isin(tried.ENDS)]
     is_searched = study.tune is not None and (
         len(trials) >= study.tune.num_trials
@@ -100,4 +100,4 @@ def planned(study: Study, frame: pd.DataFrame, num_seeds: int) -> pd.DataFrame:
     The store may hold more of them.
     """
     is_asked = (frame["phase"] != "replicate") | (frame["index"] < num_seeds)
-    return frame[is_asked & (frame["repeat"] < num_repeats(study))]
+    return frame[is_asked & (frame["repeat"] < study.num_repeats)]

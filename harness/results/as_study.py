@@ -31,10 +31,6 @@ def study_of(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> S
         name=" beside ".join(names),
         version=max(each.version for each in comparands),
         question=f"How do {', '.join(names)} compare?",
-        source="",
-        path=None,
-        text="",
-        overrides=(),
         arms=tuple(arms),
         tune=_tune(rows),
         replicate=_replicate(comparands, rows[0]),
@@ -44,8 +40,6 @@ def study_of(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> S
             threshold=measure["threshold"],
             runtime=None,
         ),
-        cell_files=(),
-        _resolved={},
     )
 
 

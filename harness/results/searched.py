@@ -66,17 +66,10 @@ def _searched_study(comparand: Comparand, settings: Settings, runs: pd.DataFrame
     return Study(
         name=comparand.name,
         version=2,
-        question="",
-        source="",
-        path=None,
-        text="",
-        overrides=(),
         arms=(Arm(comparand.name, settings, True, searched=acting(comparand, settings)),),
         tune=tune,
         replicate=Replicate(),
         measure=Measure(objective=measure["objective"], margin=measure["margin"]),
-        cell_files=(),
-        _resolved={},
         condition=unit.condition,
     )
 

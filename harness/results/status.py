@@ -58,11 +58,10 @@ def asked_runs(study: Study, reader: StudyReader, runs: pd.DataFrame) -> Iterato
         reader: Of what is stored of it.
         runs: All of its stored runs.
     """
-    num_repeats = study.tune.repeats if study.tune else 1
     for arm in study.arms:
         condition_runs = runs[runs["condition"] == arm.condition]
         arm_runs = condition_runs[
-            (condition_runs["arm"] == arm.name) & (condition_runs["repeat"] < num_repeats)
+            (condition_runs["arm"] == arm.name) & (condition_runs["repeat"] < study.num_repeats)
         ]
         wanted = {
             Phase.TRIAL: study.tune.num_trials * study.tune.seeds if study.tune else 0,
@@ -73,7 +72,9 @@ def asked_runs(study: Study, reader: StudyReader, runs: pd.DataFrame) -> Iterato
             is_asked = arm_runs["phase"] == phase
             if phase == Phase.REPLICATE:
                 is_asked &= arm_runs["index"] < count
-            yield Asked(arm.name, arm.condition, phase, num_repeats * count, arm_runs[is_asked])
+            yield Asked(
+                arm.name, arm.condition, phase, study.num_repeats * count, arm_runs[is_asked]
+            )
 
 
 def stored_runs(reader: StudyReader) -> pd.DataFrame:

@@ -106,11 +106,10 @@ class LivePage:
         """Returns how many of an arm's trials and seeds have ended, as ``3/8``, by the tag."""
         study = self._study
         counts = Counter(key.phase for key in self._ends if key.unit.first_repeat == arm)
-        repeats = study.tune.repeats if study.tune else 1
-        planned = {views.SEEDS_TAG: study.replicate.seeds * repeats}
+        planned = {views.SEEDS_TAG: study.replicate.seeds * study.num_repeats}
         ended = {views.SEEDS_TAG: counts[Phase.REPLICATE]}
         if study.tune is not None:
-            planned[views.TRIALS_TAG] = study.tune.num_trials * study.tune.seeds * repeats
+            planned[views.TRIALS_TAG] = study.tune.num_trials * study.tune.seeds * study.num_repeats
             ended[views.TRIALS_TAG] = counts[Phase.TRIAL]
         # A search that is extended has more than was planned.
         return {tag: f"{count}/{max(planned[tag], count)}" for tag, count in ended.items()}
@@ -146,7 +145,7 @@ def set_views(
     for view in views.of_study(
         study.measure.objective,
         tuned=tuned(study),
-        num_seeds=study.tune.seeds if study.tune else 1,
+        num_seeds=study.trial_seeds,
         is_timed=study.measure.runtime is not None,
         split=measure.split_of(study),
         has_conditions=any(unit.condition for unit in study.units),

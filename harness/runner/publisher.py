@@ -11,7 +11,6 @@ from harness.runner.finished import report_digest
 from harness.runner.runtime_phase import timing_plans
 from harness.runner.scheduler import Scheduler
 from harness.store.reader import StudyReader
-from harness.study import num_pairs
 from harness.study.demand import demand
 from harness.study.units import Phase, Unit
 from harness.tasks.objective import loss_of, objective_of
@@ -32,7 +31,7 @@ def publish(scheduler: Scheduler, report: Report, going_on: Collection[Unit] = (
         _write(scheduler, report, going_on)
         scheduler.note(reported=digest)
     if not report.missing:
-        looks = {*scheduler.notes.looks, num_pairs(study)}
+        looks = {*scheduler.notes.looks, study.num_pairs}
         complete = None if timing_plans(scheduler) else demand(study)
         scheduler.note(looks=tuple(sorted(looks)), complete=complete)
         shutil.rmtree(scheduler.locations.checkpoints(study.name), ignore_errors=True)

@@ -24,8 +24,6 @@ from harness.study.model import (
     RuntimePhase,
     Study,
     Tune,
-    is_repeated,
-    num_pairs,
 )
 from harness.study.reader import dump
 from harness.study.schema import json_schema
@@ -48,11 +46,9 @@ __all__ = [
     "field_table",
     "from_dict",
     "is_file",
-    "is_repeated",
     "json_schema",
     "load",
     "loads",
-    "num_pairs",
     "problem_of_arms",
     "problems_of_texts",
 ]

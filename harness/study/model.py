@@ -176,17 +176,17 @@ class Study:
 
     name: str
     version: int
-    question: str
-    source: str
-    path: Path | None
-    text: str
-    overrides: tuple[str, ...]
     arms: tuple[Arm, ...]
-    tune: Tune | None
     replicate: Replicate
     measure: Measure
-    cell_files: tuple[str, ...]
-    _resolved: dict[str, Any] = dataclasses.field(repr=False, compare=False)
+    tune: Tune | None = None
+    question: str = ""
+    source: str = ""
+    path: Path | None = None
+    text: str = ""
+    overrides: tuple[str, ...] = ()
+    cell_files: tuple[str, ...] = ()
+    _resolved: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     condition: str = ""
     crossed: tuple[str, ...] = ()
     cell_sources: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -220,10 +220,30 @@ class Study:
     @property
     def units(self) -> tuple[Unit, ...]:
         """Every arm under every condition in every repeat."""
-        repeats = self.tune.repeats if self.tune else 1
+        repeats = range(self.num_repeats)
         return tuple(
-            Unit(arm.name, arm.condition, repeat) for arm in self.arms for repeat in range(repeats)
+            Unit(arm.name, arm.condition, repeat) for arm in self.arms for repeat in repeats
         )
+
+    @property
+    def num_repeats(self) -> int:
+        """How often the whole of tuning and replicating is done."""
+        return self.tune.repeats if self.tune else 1
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the whole is done more than once: a pair is then a repeat and not a seed."""
+        return self.num_repeats > 1
+
+    @property
+    def num_pairs(self) -> int:
+        """How many pairs the test has; of a sequential design those of its first stage."""
+        return self.num_repeats if self.is_repeated else self.replicate.seeds
+
+    @property
+    def trial_seeds(self) -> int:
+        """With how many seeds each setting is tried."""
+        return self.tune.seeds if self.tune else 1
 
     @property
     def fingerprint(self) -> str:
@@ -326,21 +346,6 @@ def _with_defaults(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """
     defaults = as_json(Settings(cell="", corpus=""))
     return {**{name: defaults[name] for name in new if name in defaults}, **old}
-
-
-def is_repeated(study: Study) -> bool:
-    """Returns whether tuning and replicating are repeated as a whole.
-
-    A pair is then a repeat and not a seed.
-    """
-    return study.tune is not None and study.tune.repeats > 1
-
-
-def num_pairs(study: Study) -> int:
-    """Returns how many pairs the test has; of a sequential design those of its first stage."""
-    if study.tune is not None and is_repeated(study):
-        return study.tune.repeats
-    return study.replicate.seeds
 
 
 def as_json(value: Any) -> Any:

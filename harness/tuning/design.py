@@ -10,13 +10,13 @@ import math
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from harness import randomness
 from harness.randomness import Name
-from harness.study import Choices, Range
+from harness.study import Choices, Range, Tune
 from harness.study.fields import hint_of
 
 POINTS_PER_FIELD = 8
@@ -27,21 +27,7 @@ BITS = 30
 Space = Mapping[str, Range | Choices]
 
 
-class Budgeted(Protocol):
-    """What of a search says how many points all arms share."""
-
-    @property
-    def space(self) -> Space:
-        """Tuned field -> the values that are tried."""
-        ...
-
-    @property
-    def num_trials(self) -> int:
-        """Number of trials of one search of one arm."""
-        ...
-
-
-def num_start_up(tune: Budgeted) -> int:
+def num_start_up(tune: Tune) -> int:
     """Returns how many of the first trials are shared points, which are never pruned.
 
     That a trial is one of them depends on its number alone, so a search may grow.

@@ -5,20 +5,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from planted import of_arms, search_of
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from harness.report import along_training
 from harness.settings import Settings
+from harness.study import Arm
 
 UPDATES = [50, 100, 150, 200, 250, 300, 350, 400]
 
 
 def study(repeats=1, **settings):
-    baseline = SimpleNamespace(name="a", settings=Settings("lstm", "time-machine", **settings))
-    tune = SimpleNamespace(repeats=repeats) if repeats > 1 else None
-    measure = SimpleNamespace(objective="validation/perplexity")
-    return SimpleNamespace(baseline=baseline, tune=tune, arms=[baseline], measure=measure)
+    baseline = Arm("a", Settings("lstm", "time-machine", **settings), is_baseline=True)
+    return of_arms(baseline, tune=search_of(repeats=repeats))
 
 
 def results(*names):
