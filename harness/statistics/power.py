@@ -132,6 +132,7 @@ def seeds_to_decide(
     threshold: float = 0.05,
     power: float = 0.8,
     added: float = 0.0,
+    first: int | None = None,
 ) -> int | None:
     """Returns how many pairs would decide with probability ``power``.
 
@@ -149,30 +150,42 @@ def seeds_to_decide(
         power: The probability.
         added: k S in nats, by which ``decisions.widened`` widens an interval: no number of pairs
             makes it less. The mean is then taken to be normal with the spread seen.
+        first: Pairs of a sequential design's first stage, see ``inference``, whose spread and
+            degrees of freedom every number of pairs keeps; likewise. None: there are no stages.
     """
     if len(differences) < 2 or not np.isfinite(differences).all():
         return None
-    spread = inference.spread(differences)
-    first = len(differences) + 1
+    spread = inference.standard_error(differences, first=first) * math.sqrt(len(differences))
+    least = len(differences) + 1
     if spread == 0.0 and abs(float(np.mean(differences))) <= added:
         return None
     if spread == 0.0:
-        return max(first, inference.seeds_needed(num_comparisons, threshold))
+        return max(least, inference.seeds_needed(num_comparisons, threshold))
     effect, bound = abs(float(np.mean(differences))) / spread, margin_loss / spread
 
     def differs(n: int) -> float:
-        by_seeds = power_of(effect, 1.0, n, num_comparisons, threshold=threshold)
-        return min(by_seeds, clears(effect, n, threshold / 2.0)) if added else by_seeds
+        level = threshold / num_comparisons / 2.0
+        by_seeds = (
+            clears(effect, n, level, 0.0)
+            if first
+            else power_of(effect, 1.0, n, num_comparisons, threshold=threshold)
+        )
+        return min(by_seeds, clears(effect, n, threshold / 2.0, added)) if added else by_seeds
 
     def is_equivalent(n: int) -> float:
-        reach = clears if added else lambda gap, n, level: _tail("larger", gap, n, level)
-        return sum(reach(bound + side, n, threshold) for side in (effect, -effect)) - 1.0
+        def reach(gap: float) -> float:
+            if added or first:
+                return clears(gap, n, threshold, added)
+            return _tail("larger", gap, n, threshold)
 
-    def clears(gap: float, n: int, level: float) -> float:
-        half = math.hypot(float(special.stdtrit(n - 1, 1.0 - level)) / math.sqrt(n), added / spread)
+        return reach(bound + effect) + reach(bound - effect) - 1.0
+
+    def clears(gap: float, n: int, level: float, added: float) -> float:
+        quantile = float(special.stdtrit((first or n) - 1, 1.0 - level))
+        half = math.hypot(quantile / math.sqrt(n), added / spread)
         return float(special.ndtr((gap - half) * math.sqrt(n)))
 
-    numbers = [_first(differs, power, first), _first(is_equivalent, power, first)]
+    numbers = [_first(differs, power, least), _first(is_equivalent, power, least)]
     return min((n for n in numbers if n is not None), default=None)
 
 

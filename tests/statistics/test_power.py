@@ -70,6 +70,31 @@ def test_seeds_that_decide_beside_a_spread_of_the_search_by_simulation(
     assert low - 0.02 * 1500 <= shown <= high + 0.03 * 1500
 
 
+@pytest.mark.parametrize(
+    "mean, margin, verdict", [(0.012, 0.0, "worse"), (0.0, 0.02, "equivalent")]
+)
+def test_seeds_that_decide_a_sequential_design_keep_its_first_stage_by_simulation(
+    mean, margin, verdict
+):
+    options = {"margin_loss": math.log1p(margin), "num_comparisons": 1}
+    later = mean + np.random.default_rng(1).normal(0.0, 0.001, 20)  # narrower by chance
+    seen = np.append(mean + 0.02 * UNIT, later - later.mean() + mean)
+    n = seeds_to_decide(seen[: len(UNIT)], first=len(UNIT), **options)
+    assert seeds_to_decide(seen, first=len(UNIT), **options) == max(n, len(seen) + 1)
+    draws = np.random.default_rng(0).normal(mean, 0.02, size=(1500, n))
+    stage = draws[:, : len(UNIT)]  # whose spread is what it was
+    means = stage.mean(axis=1, keepdims=True)
+    stage[:] = means + (stage - means) * 0.02 / stage.std(axis=1, ddof=1, keepdims=True)
+    decided = [
+        decisions.decide([x], margin_loss=options["margin_loss"], first=len(UNIT))[0].verdict
+        for x in draws
+    ]
+    shown = sum(found.startswith(verdict) for found in decided)
+    low, high = stats.binom.ppf([5e-5, 1 - 5e-5], 1500, 0.8)
+    # A whole number of seeds gives a little more than 80 %.
+    assert low <= shown <= high + 0.02 * 1500
+
+
 def test_no_number_of_seeds_decides_what_the_search_leaves_open():
     options = {"margin_loss": 0.0, "num_comparisons": 1}
     assert seeds_to_decide(0.02 + 0.01 * UNIT, added=0.0201, **options) is None
