@@ -289,6 +289,14 @@ class PreparedTape:
         return input_gradient
 
 
+def is_exporting() -> bool:
+    """Returns whether torch traces a graph to export it.
+
+    The tracer of torch.compile, which in torch 2.9 takes each of its graphs for one, is not meant.
+    """
+    return torch.compiler.is_exporting() and not torch.compiler.is_dynamo_compiling()
+
+
 def initial_state(
     cell: type[Cell], num_runs: int, batch_size: int, hidden_size: int, like: Tensor
 ) -> State:

@@ -7,7 +7,15 @@ import torch
 from torch import Tensor
 
 from cells.base import Cell, Parameter, split_gates, unchanged
-from harness.engine.base import ByAutograd, Layer, Parameters, State, emitted, prepared
+from harness.engine.base import (
+    ByAutograd,
+    Layer,
+    Parameters,
+    State,
+    emitted,
+    is_exporting,
+    prepared,
+)
 from harness.engine.rounding import product
 
 
@@ -123,7 +131,7 @@ def _multiplied(layer: Layer, parameters: Parameters, inputs: Tensor) -> Tensor:
     num_steps, num_runs, batch_size, *_ = inputs.shape
     if not inputs.is_floating_point():
         # A graph that is exported is one for all numbers of rows.
-        is_open = torch.compiler.is_exporting()
+        is_open = is_exporting()
         if shift is not None and not is_open and weight.shape[1] <= num_steps * batch_size:
             weight, shift = weight + shift, None
         rows = lookup(weight, inputs)

@@ -10,10 +10,17 @@ from torch import Tensor, nn
 
 from cells.base import Cell, Parameter
 from harness.engine import Layer, Parameters, State
+from harness.engine.base import is_exporting
 from harness.layer import dropouts, loops, torch_names
 from harness.layer.choices import Choices
 from harness.layer.pieces import Piece, Run, holding
-from harness.layer.running import DEFINITION, engine_for, refuse_transforms, run
+from harness.layer.running import (
+    DEFINITION,
+    engine_for,
+    of_jit,
+    refuse_transforms,
+    run,
+)
 from harness.model.architecture import Architecture
 from harness.model.initialization import initial_parameters
 from harness.settings import Settings
@@ -87,7 +94,9 @@ class CellModule(nn.Module):
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Draws all parameters anew, as the settings say; torch's seed decides the numbers."""
-        (seed,) = torch.randint(SEEDS, (1,)).tolist()
+        if self.held()[0].is_meta:  # there is no memory for any value
+            return
+        (seed,) = torch.randint(SEEDS, (1,), device="cpu").tolist()
         for suffix, input_size in self._input_sizes.items():
             arch = Architecture(
                 self.cell,
@@ -100,6 +109,10 @@ class CellModule(nn.Module):
             initial = initial_parameters(arch, self.settings, (seed, suffix))
             for spec in self._specs[suffix]:
                 getattr(self, spec.name + suffix).copy_(initial[f"layer0.{spec.name}"])
+
+    def held(self) -> list[Tensor]:
+        """Returns all parameters; a replica of nn.DataParallel has tensors in their places."""
+        return list(self.parameters()) or [value for each in self.all_weights for value in each]
 
     def weights(self, suffix: str, dtype: torch.dtype | None = None) -> Parameters:
         """Returns a layer's parameters under its cell's names; a bias that it lacks is zero."""
@@ -125,7 +138,7 @@ class CellModule(nn.Module):
     @property
     def layer(self) -> Layer:
         """What an engine knows of each layer, in the precision of the parameters' dtype."""
-        dtype = next(self.parameters()).dtype
+        dtype = self.held()[0].dtype
         precision = "float64" if dtype == torch.float64 else "float32"
         return Layer(
             self.cell, self.hidden_size, self.biases, precision, threads=torch.get_num_threads()
@@ -155,7 +168,7 @@ class CellModule(nn.Module):
                 held = held.expand(-1, -1, self.hidden_size)
                 joined = [] if factors is None else [factors.expand(len(held), -1, -1)]
                 factors = torch.cat([*joined, held], dim=-1)
-            if torch.compiler.is_exporting():
+            if is_exporting():
                 return loops.run(used, parameters, piece.values, state, factors)
             refuse_transforms(self.engine, (piece.values, *state, *parameters.values()))
             engine = engine_for(self.engine, used, device)
@@ -169,12 +182,22 @@ class CellModule(nn.Module):
         The reference is made of torch's operations, and is traced as they are. A graph that is
         exported holds a loop of such operations, whatever the engine.
         """
-        is_traced = torch.compiler.is_exporting() or self.engine == DEFINITION
+        if torch.jit.is_tracing():  # type: ignore[attr-defined,no-untyped-call]
+            raise of_jit()
+        is_traced = is_exporting() or self.engine == DEFINITION
         if is_traced or not torch.compiler.is_compiling():
             return forward(*arguments)
         from harness.layer.outside_graphs import call  # late: it imports torch's compiler
 
         return call(forward, *arguments)
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """Refuses to become TorchScript, which torch.jit.script asks of every module first.
+
+        Raises:
+            EngineError: Always.
+        """
+        raise of_jit()
 
     def rate(self, name: str) -> float:
         """Returns the rate of one of the settings' dropouts: it acts in training alone."""

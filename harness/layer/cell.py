@@ -10,7 +10,13 @@ from cells.base import Cell
 from harness.engine import State, initial_state
 from harness.layer import checks, dropouts
 from harness.layer.base import CellModule, Hidden
-from harness.layer.choices import Choices, found, settings_of, size_problems
+from harness.layer.choices import (
+    Choices,
+    found,
+    settings_of,
+    size_problems,
+    switch_problems,
+)
 from harness.layer.pieces import Piece
 
 ONLY = ""
@@ -63,13 +69,14 @@ class RecurrentCell(CellModule):
             type(self), cell, choices, bias, hidden_size=hidden_size, biases=biases, engine=engine
         )
         problems += size_problems(cell, hidden_size, {"input_size": input_size})
+        problems += switch_problems(bias=bias)
         if cell.projects:
             problems.append(
                 f"cell: must have its output among its states, but {cell.name} projects it. "
                 "Take harness.Recurrent."
             )
         checks.raise_all(problems)
-        super().__init__(cell, settings, bias, None, {ONLY: input_size}, device, dtype)
+        super().__init__(cell, settings, bool(bias), None, {ONLY: input_size}, device, dtype)
 
     def forward(self, input: Tensor, hx: Tensor | Sequence[Tensor] | None = None) -> Hidden:
         """Runs one time step.
@@ -90,7 +97,7 @@ class RecurrentCell(CellModule):
         return result
 
     def _forward(self, input: Tensor, hx: Tensor | Sequence[Tensor] | None) -> Hidden:
-        parameters = list(self.parameters())
+        parameters = self.held()
         checks.raise_all(checks.parameter_problems(parameters))
         checks.raise_all(checks.input_problems(input, (0, 1), self.input_size, parameters[0]))
         is_single = input.ndim == int(input.is_floating_point())

@@ -43,6 +43,8 @@ def input_problems(
     """
     if not isinstance(data, Tensor):
         return [_no_tensor(f"{where}:", data)]
+    if data.is_nested or data.layout != torch.strided:
+        return [_not_dense(f"{where}:", data)]
     is_float, shape = data.is_floating_point(), tuple(data.shape)
     problems = []
     if not is_float and data.dtype != torch.int64:
@@ -85,6 +87,9 @@ def state_problems(
         if not isinstance(values, Tensor):
             problems.append(_no_tensor(f"{where}: {name}", values))
             continue
+        if values.is_nested or values.layout != torch.strided:
+            problems.append(_not_dense(f"{where}: {name}", values))
+            continue
         if tuple(values.shape) != shape:
             problems.append(
                 f"{where}: {name} must have shape={shape}, but got shape={tuple(values.shape)}."
@@ -92,6 +97,11 @@ def state_problems(
         problems += _dtype_problems(f"{where}: {name}", values, parameter)
         problems += _device_problems(f"{where}: {name}", values, parameter)
     return problems
+
+
+def is_autocast(device: str) -> bool:
+    """Returns whether autocast is on for a type of device; ``meta`` is unknown to it."""
+    return device != "meta" and torch.is_autocast_enabled(device)
 
 
 def raise_all(problems: Sequence[str]) -> None:
@@ -124,8 +134,13 @@ def _no_tensor(where: str, given: object) -> str:
     return f"{where} must be a tensor, but got type={type(given).__name__}. Convert it."
 
 
+def _not_dense(where: str, given: Tensor) -> str:
+    layout = "torch.nested" if given.is_nested else str(given.layout)
+    return f"{where} must be dense, but got {layout=!s}. Convert it."
+
+
 def _dtype_problems(where: str, values: Tensor, parameter: Tensor) -> list[str]:
-    is_cast = torch.is_autocast_enabled(parameter.device.type) and values.dtype in FLOATS
+    is_cast = is_autocast(parameter.device.type) and values.dtype in FLOATS
     if values.dtype == parameter.dtype or is_cast:
         return []
     return [

@@ -162,3 +162,15 @@ def size_problems(cell: type[Cell], hidden_size: int, input_sizes: Mapping[str, 
                 f"input itself, but got {size}."
             )
     return problems
+
+
+def switch_problems(**switches: Any) -> list[str]:
+    """Returns what is wrong with arguments that are on or off, given by name, a line each.
+
+    0 and 1 are taken, as torch.nn has long taken them; a word would be on, ``"no"`` too.
+    """
+    return [
+        f"{name}: must be True or False, but got {name}={value!r}."
+        for name, value in switches.items()
+        if not (isinstance(value, int) and value in (0, 1))
+    ]

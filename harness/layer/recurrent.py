@@ -13,7 +13,13 @@ from cells.base import Cell
 from harness.engine import State, initial_state
 from harness.layer import checks, dropouts, torch_names
 from harness.layer.base import CellModule, Hidden
-from harness.layer.choices import Choices, found, settings_of, size_problems
+from harness.layer.choices import (
+    Choices,
+    found,
+    settings_of,
+    size_problems,
+    switch_problems,
+)
 from harness.layer.pieces import SHARE, Form, Piece, through_time
 
 NATIVE = "native"
@@ -78,6 +84,7 @@ class Recurrent(CellModule):
             type(self), cell, choices, bias, dropout=dropout, engine=engine, **sizes
         )
         problems += _projection_problems(cell, proj_size)
+        problems += switch_problems(bias=bias, batch_first=batch_first, bidirectional=bidirectional)
         checks.raise_all(problems)
         directions = 2 if bidirectional else 1
         width = directions * cell.output_size(hidden_size, proj_size or None)
@@ -93,9 +100,9 @@ class Recurrent(CellModule):
                 f"but got num_layers=1 and dropout={dropout}.",
                 stacklevel=2,
             )
-        super().__init__(cell, settings, bias, proj_size or None, input_sizes, device, dtype)
-        self.num_layers, self.batch_first, self.dropout = num_layers, batch_first, dropout
-        self.bidirectional, self.proj_size = bidirectional, proj_size
+        super().__init__(cell, settings, bool(bias), proj_size or None, input_sizes, device, dtype)
+        self.num_layers, self.dropout, self.proj_size = num_layers, dropout, proj_size
+        self.batch_first, self.bidirectional = bool(batch_first), bool(bidirectional)
 
     @classmethod
     def from_torch(cls, module: nn.RNNBase, **others: Any) -> Self:
@@ -169,7 +176,7 @@ class Recurrent(CellModule):
     ) -> tuple[Any, Hidden]:
         given = None if hx is None else checks.as_state(hx)
         form, data = self._checked(input, given)
-        parameter = next(self.parameters())
+        parameter = self.held()[0]
         dtype = checks.computed_in(parameter.dtype)
         # torch.nn's own modules know no state that is held.
         share = 1.0 if self.engine == NATIVE else SHARE
@@ -191,7 +198,7 @@ class Recurrent(CellModule):
         Raises:
             ValueError: The input, the state or the parameters are wrong.
         """
-        parameters, is_packed = list(self.parameters()), isinstance(input, PackedSequence)
+        parameters, is_packed = self.held(), isinstance(input, PackedSequence)
         checks.raise_all(checks.parameter_problems(parameters))
         data = input.data if isinstance(input, PackedSequence) else input
         axes = (1,) if is_packed else (1, 2)

@@ -19,6 +19,7 @@ from torch.autograd import forward_ad
 from cells.base import Cell
 from harness import engine as engines
 from harness.engine import Engine, EngineError, Layer, Parameters, State
+from harness.layer.checks import is_autocast
 
 DEFINITION = "reference"
 """The engine that autograd differentiates by itself, as often as is wanted."""
@@ -67,6 +68,14 @@ def _level_of_caller() -> int:
             break
         level += 1
     return level + 1
+
+
+def of_jit() -> EngineError:
+    """Returns what is told where torch.jit traces or scripts a layer."""
+    return EngineError(
+        "layer: must not become TorchScript, which holds no compiled code, but got a call of "
+        "torch.jit. Take torch.export, or torch.onnx.export with dynamo=True."
+    )
 
 
 def refuse_transforms(engine: str, given: Sequence[Tensor]) -> None:
@@ -145,7 +154,7 @@ def _results(
 @contextlib.contextmanager
 def _without_autocast(device: str) -> Iterator[None]:
     """Has products computed in the precision of their operands, and not in autocast's."""
-    if not torch.is_autocast_enabled(device):
+    if not is_autocast(device):
         yield
         return
     with torch.autocast(device, enabled=False):
