@@ -18,6 +18,10 @@ with contextlib.suppress(ImportError):  # a machine with a GPU has pytest alone
     # The same examples everywhere, and no limit of time for one: a machine may stand still.
     hypothesis.settings.load_profile("ci")
 
+# Threads of an operation sleep until the next one. Awake, as they wait for milliseconds else, they
+# take the cores of the tests beside: two thirds of a small bench on two threads was that.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is loaded
+
 LISTED_REASONS = (
     "the lyrics are not on this machine (HARNESS_DATA)",
     "the corpus is not on this machine (HARNESS_DATA)",
