@@ -1,13 +1,12 @@
 """A bench in brief, as ``--quick`` prints it: what it asks first, within 80 columns."""
 
-import textwrap
 from collections.abc import Sequence
 
 from harness.bench import tables
 from harness.bench.judge import Results
 from harness.bench.record import MODES, Bench
+from harness.bench.tables import WIDTH, wrapped
 
-WIDTH = 80
 COLUMNS = ("cell", "run by", "pack", "ms", "tokens/s", "x LSTM")
 """Those of the whole table that a quick bench is read for."""
 LEGEND = (
@@ -23,14 +22,14 @@ LEGEND = (
 
 def text(bench: Bench) -> str:
     """Returns the bench as text of at most 80 columns."""
-    parts = [_wrapped(tables.machine(bench.made)), _wrapped(tables.disturbance(bench))]
+    parts = [wrapped(tables.machine(bench.made)), wrapped(tables.disturbance(bench))]
     for shape in bench.shapes:
         for mode in MODES:
             results = Results(bench, shape, mode)
             parts.append(f"{tables.TITLES[mode]}: {shape}\n{_table(results)}")
             if mode == "train":
-                parts.append(_wrapped(tables.verdicts(results)))
-    parts += [_wrapped("\n".join(LEGEND)), _wrapped("\n".join(bench.notes))]
+                parts.append(wrapped(tables.verdicts(results)))
+    parts += [wrapped("\n".join(LEGEND)), wrapped("\n".join(bench.notes))]
     return "\n\n".join(filter(None, parts)).rstrip() + "\n"
 
 
@@ -39,15 +38,10 @@ def _table(results: Results) -> str:
     table = _columns(results, COLUMNS)
     if max(map(len, table.splitlines())) > WIDTH:  # a long name, or a wide interval
         table = _columns(results, [name for name in COLUMNS if name != "tokens/s"])
-    return "\n".join(filter(None, [table, _wrapped("\n".join(tables.failures(results)))]))
+    return "\n".join(filter(None, [table, wrapped("\n".join(tables.failures(results)))]))
 
 
 def _columns(results: Results, names: Sequence[str]) -> str:
     chosen = [tables.HEADER.index(name) for name in names]
     lines = [[cells[i] for i in chosen] for cells in tables.rows(results)]
     return tables.aligned([names, *lines], tables.LEFT)
-
-
-def _wrapped(paragraphs: str) -> str:
-    lines = paragraphs.splitlines()
-    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)

@@ -7,8 +7,8 @@ from harness.bench import tables
 from harness.bench.journal import DEFAULT_CELL, Failed, Figure, Journal, Kernels, Label, LeftOut
 from harness.bench.judge import Estimate
 from harness.bench.record import EMBEDDING, MODES
+from harness.bench.tables import WIDTH
 
-WIDTH = 80
 HEADER = ("", "N", "ms", "x torch.nn", "ms", "x torch.nn")
 MOST_KERNELS = 5
 """So many of the slowest are printed; the file has more."""

@@ -25,13 +25,8 @@ from harness.bench.subjects import (
 )
 from harness.bench.ticker import Ticker
 from harness.timing import cpu_count
-from harness.training.cuda_graph import EAGER_CALLS
+from harness.training.runtime import WARM_UP_UPDATES
 
-WARM_UP_UPDATES = EAGER_CALLS + 1
-"""Updates at the start that are not counted.
-
-Where updates are recorded, the last of these is the first that is replayed.
-"""
 UPDATES_BETWEEN = 1
 """Updates before each repeat that are not counted: they refill the caches."""
 

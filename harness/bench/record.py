@@ -1,10 +1,11 @@
 """What a bench found: every repeat with all that it takes to read it, as one JSON file."""
 
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
+
+from harness.training.files import write_whole
 
 VERSION = 2
 """The version of the JSON: a reader refuses another."""
@@ -155,6 +156,4 @@ class Bench:
     def write(self, path: Path) -> None:
         """Writes the JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(self.to_json() + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, f"{self.to_json()}\n".encode())

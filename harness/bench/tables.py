@@ -1,10 +1,13 @@
 """The bench as text: a table a shape and mode, the targets, and what was inside the clock."""
 
+import textwrap
 from collections.abc import Container, Sequence
 
 from harness.bench.judge import MOST_DISTURBED, Estimate, Results, Row, estimate
 from harness.bench.record import MODES, Bench
 
+WIDTH = 80
+"""Characters of a terminal's line."""
 HEADER = (
     "cell",
     "class",
@@ -88,6 +91,12 @@ def aligned(lines: Sequence[Sequence[str]], columns_left: Container[str]) -> str
         for line in lines
     ]
     return "\n".join([texts[0], "-" * max(map(len, texts)), *texts[1:]])
+
+
+def wrapped(paragraphs: str) -> str:
+    """Returns paragraphs of lines of at most WIDTH characters."""
+    lines = paragraphs.splitlines()
+    return "\n".join(textwrap.fill(line, WIDTH, subsequent_indent="  ") for line in lines)
 
 
 def _cells(results: Results, row: Row) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from harness import data
 from harness.data.sequences.sets import SequenceDataset
+from harness.engine import dtype_of
 from harness.preflight.cost import Packs
 from harness.preflight.probe import Probe
 from harness.study import Study
@@ -68,7 +69,7 @@ def disk(study: Study, arms: Sequence[Probe]) -> Disk:
 
 def model_bytes(arm: Probe) -> int:
     """Returns the size of a finished run's model."""
-    return HEADER + arm.num_parameters * _item_bytes(arm)
+    return HEADER + arm.num_parameters * dtype_of(arm.settings.precision).itemsize
 
 
 def forecast_bytes(arm: Probe) -> int:
@@ -91,11 +92,8 @@ def checkpoint_bytes(arm: Probe) -> int:
     settings = arm.settings
     kept = 2 + len(moments(settings.optimizer, settings.momentum > 0))
     values = arm.num_parameters * kept + arm.num_states * settings.batch_size
-    return HEADER + values * _item_bytes(arm) + arm.num_evaluations * RECORD
-
-
-def _item_bytes(arm: Probe) -> int:
-    return 8 if arm.settings.precision == "float64" else 4
+    num_bytes = values * dtype_of(settings.precision).itemsize
+    return HEADER + num_bytes + arm.num_evaluations * RECORD
 
 
 def _largest(packs: Packs) -> int:

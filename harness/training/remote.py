@@ -5,7 +5,6 @@ It imports nothing that calls it there: whoever can start a Python class far awa
 
 import functools
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -77,10 +76,6 @@ class Worker:
             return self._steps.send(pruned)
         except StopIteration:
             return None
-
-    def process_id(self) -> int:
-        """Returns the number of this process."""
-        return os.getpid()
 
 
 def _kept(name: str, content: bytes) -> Path:

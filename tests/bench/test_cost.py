@@ -11,7 +11,6 @@ from cells.registry import FAMILIES
 from harness.bench import ticker
 from harness.bench.cost import figure, measure, request, roof, table
 from harness.bench.cost.counts import (
-    Counts,
     counted_flops,
     forward_bytes,
     parameter_bytes,
@@ -19,6 +18,7 @@ from harness.bench.cost.counts import (
 )
 from harness.bench.cost.record import QUANTITIES, CellCost, Costs, Repeats, Roof
 from harness.bench.cost.subject import Subject
+from harness.bench.judge import PASSES
 from harness.bench.record import BenchError
 from harness.cli import app
 from harness.model.architecture import single_layer
@@ -33,7 +33,7 @@ def test_counts_of_an_lstm_and_a_gru_by_hand():
     h, v, b, t = 5, 7, 3, 4
     lstm = single_layer(cells.find("lstm"), v, h)
     shared = 4 * h * h + 4 * h + h * v + v  # R, b, and the read-out
-    assert Counts.of(lstm) == Counts(shared + v * 4 * h, 270, 810)
+    assert (lstm.num_parameters(), lstm.flops_per_token()) == (shared + v * 4 * h, 270)
     assert 270 == 2 * (h * 4 * h + h * v)
     assert parameter_bytes(lstm) == 4 * shared
     own = 4 * h + 2 * 2 * h + v  # a row of W; h and c, read and written; the scores
@@ -55,7 +55,7 @@ def test_a_cell_that_reads_its_input_multiplies_an_embedding():
     h, v = 6, 9
     arch = single_layer(cell, v, h)
     width = len(cell.gates) * h
-    assert Counts.of(arch).flops_per_token - 2 * h * v >= 2 * h * width
+    assert arch.flops_per_token() - 2 * h * v >= 2 * h * width
     in_step = arch.num_parameters() - v * h  # all but the table, of which a row is read
     assert parameter_bytes(arch) == 4 * in_step
     own = h + 2 * arch.num_states() + v
@@ -69,12 +69,12 @@ def test_torch_counts_what_the_closed_form_says():
         cell = cells.find(name)
         arch = single_layer(cell, 5, 8)
         settings = Settings(cell=name, corpus="text", hidden_size=8)
-        counts, (forward, training) = Counts.of(arch), counted_flops(arch, settings)
+        (forward, training), flops = counted_flops(arch, settings), arch.flops_per_token()
         if cell.is_prepared():  # a matrix that is made of a few numbers is multiplied whole
-            assert forward >= counts.flops_per_token, name
+            assert forward >= flops, name
             continue
-        assert forward == counts.flops_per_token, name
-        assert training == counts.training_flops_per_token, name
+        assert forward == flops, name
+        assert training == PASSES["train"] * flops, name
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,8 +5,6 @@ multiplied by nothing. Bytes are those that are moved if every time step reads e
 shared by the streams of the batch: a lower bound of what passes through a core, wherever it lies.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,31 +15,8 @@ from harness.model.initialization import initial_parameters
 from harness.model.network import Model
 from harness.settings import Settings
 
-BACKWARD = 2
-"""Products of a backward pass for each of the forward pass: by its operand, and by its matrix."""
 UPDATE_MOVES = 4
 """Moves of a parameter by a step of SGD: gradient written and read, value read and written."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """The costs of one run's model in closed form.
-
-    Attributes:
-        num_parameters: Of one run.
-        flops_per_token: Of a forward pass.
-        training_flops_per_token: Of an update, for each of its tokens.
-    """
-
-    num_parameters: int
-    flops_per_token: int
-    training_flops_per_token: int
-
-    @staticmethod
-    def of(arch: Architecture) -> "Counts":
-        """Returns the counts of an architecture."""
-        forward = arch.flops_per_token()
-        return Counts(arch.num_parameters(), forward, (1 + BACKWARD) * forward)
 
 
 def forward_bytes(arch: Architecture, batch_size: int) -> float:

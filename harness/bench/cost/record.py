@@ -1,11 +1,12 @@
 """What is found: every repeat of every quantity, as a table and a JSON file need it."""
 
 import json
-import os
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+from harness.training.files import write_whole
 
 VERSION = 1
 """The version of the JSON."""
@@ -176,6 +177,4 @@ class Costs:
     def write(self, path: Path) -> None:
         """Writes the JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text(self.to_json() + "\n", encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, f"{self.to_json()}\n".encode())

@@ -10,7 +10,6 @@ import torch
 import cells
 from harness import engine, timing
 from harness.bench.cost.counts import (
-    Counts,
     counted_flops,
     forward_bytes,
     parameter_bytes,
@@ -21,7 +20,8 @@ from harness.bench.cost.memory import PeakMemory
 from harness.bench.cost.record import QUANTITIES, CellCost, Quantity, Repeats
 from harness.bench.cost.request import Request
 from harness.bench.cost.roof import Roofs
-from harness.bench.measure import UPDATES_BETWEEN, WARM_UP_UPDATES, problem
+from harness.bench.judge import PASSES
+from harness.bench.measure import UPDATES_BETWEEN, problem
 from harness.bench.record import Shape
 from harness.bench.subjects import Trained, of_cell, settings_of, write_text
 from harness.engine import dtype_of
@@ -31,6 +31,7 @@ from harness.model.network import Model
 from harness.settings import Settings
 from harness.tasks.generation import Choice, Stream, continued
 from harness.training.plan import Plan, Run
+from harness.training.runtime import WARM_UP_UPDATES
 
 GENERATES = "reference"
 """The engine that writes text, as ``harness sample`` does."""
@@ -167,14 +168,14 @@ class Subject:
 
 
 def _counted(arch: Architecture, settings: Settings, request: Request) -> CellCost:
-    counts, counted = Counts.of(arch), counted_flops(arch, settings)
+    counted, flops = counted_flops(arch, settings), arch.flops_per_token()
     return CellCost(
         cell=arch.cell.name,
         hidden_size=arch.hidden_size,
         engine=settings.engine,
-        num_parameters=counts.num_parameters,
-        flops_per_token=counts.flops_per_token,
-        training_flops_per_token=counts.training_flops_per_token,
+        num_parameters=arch.num_parameters(),
+        flops_per_token=flops,
+        training_flops_per_token=PASSES["train"] * flops,
         counted_flops_per_token=counted[0],
         counted_training_flops_per_token=counted[1],
         token_bytes=forward_bytes(arch, 1),

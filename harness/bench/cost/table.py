@@ -1,12 +1,11 @@
 """What cells cost as text of at most 80 columns: measured, counted, and the machine's best."""
 
-import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from harness.bench import tables
 from harness.bench.cost.record import CellCost, Costs, Quantity
+from harness.bench.tables import wrapped
 
-WIDTH = 80
 NOT_REPORTED = "not reported"
 
 
@@ -121,12 +120,3 @@ def number(value: float | None, factor: float = 1.0) -> str:
 
 def _percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.0f} %"
-
-
-def wrapped(paragraphs: str) -> str:
-    """Returns paragraphs of lines of at most 80 columns."""
-    return "\n".join(_lines(paragraphs.splitlines()))
-
-
-def _lines(paragraphs: Sequence[str]) -> list[str]:
-    return [textwrap.fill(each, WIDTH, subsequent_indent="  ") for each in paragraphs]
