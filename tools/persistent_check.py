@@ -164,8 +164,9 @@ def table(kernels: Sequence[Kernel]) -> list[str]:
 
 def told(program: Path, *words: str) -> list[str]:
     """Returns the lines that a program of the tests prints, or why it ended."""
-    paths = os.pathsep.join(str(ROOT / folder) for folder in (".", "tests"))
-    environment = os.environ | {"PYTHONPATH": paths}
+    # What lies on the path of this process, as another NVRTC, is the program's too.
+    paths = [str(ROOT), str(ROOT / "tests"), *filter(None, sys.path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, str(program), *words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     lines = done.stdout.splitlines()

@@ -12,10 +12,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from harness import cache
 
-PATTERN = "nvidia/**/libnvrtc.so.*"
-"""Where packages put it, below a folder of ``sys.path``."""
+PACKAGED, CONDA = "nvidia/**/libnvrtc.so.*", "lib/libnvrtc.so.*"
+"""Where packages put it, below a folder of ``sys.path``, and conda, below that of Python."""
 OPTIONS = ("--std=c++17", "--fmad=true", "--ptxas-options=--verbose")
 
 
@@ -53,9 +55,35 @@ class Compiled:
 
 @functools.cache
 def find() -> str | None:
-    """Returns NVRTC's library, None where neither a package nor the system has it."""
-    found = (str(path) for folder in sys.path for path in Path(folder or ".").glob(PATTERN))
-    return next(found, None) or ctypes.util.find_library("nvrtc")
+    """Returns NVRTC's library, None where neither a package nor the system has it.
+
+    Of several it is torch's own, or one of the same CUDA: a driver that is new enough for torch
+    need not load what another CUDA compiles.
+    """
+    cuda = torch.version.cuda
+    folders = [Path(torch.__file__).parents[1]] if cuda else []
+    folders += [Path(folder or ".") for folder in sys.path]
+    found = [path for folder in folders for path in sorted(folder.glob(PACKAGED))]
+    found += sorted(Path(sys.prefix).glob(CONDA))
+    if name := ctypes.util.find_library("nvrtc"):
+        found.append(Path(name))
+    alike = f"libnvrtc.so.{cuda.partition('.')[0]}" if cuda else "libnvrtc.so"
+    own = [path for path in found if path.name.startswith(alike)]
+    return next((str(path) for path in (*own, *found)), None)
+
+
+def architectures() -> list[int]:
+    """Returns for what NVRTC compiles, in ascending order: 90 for sm_90.
+
+    Raises:
+        NvrtcError: There is none, or it does not say.
+    """
+    count = ctypes.c_int()
+    counted = _library().nvrtcGetNumSupportedArchs(ctypes.byref(count))
+    _checked(counted, "count its architectures")
+    found = (ctypes.c_int * count.value)()
+    _checked(_library().nvrtcGetSupportedArchs(found), "tell its architectures")
+    return list(found)
 
 
 @functools.cache
@@ -131,8 +159,15 @@ def compile_for(text: str, architecture: int) -> Compiled:
         architecture: 90 for sm_90.
 
     Raises:
-        NvrtcError: There is no NVRTC, or it refuses; the message holds what it said.
+        NvrtcError: There is no NVRTC, or it does not know the architecture, or it refuses; the
+            message holds what it said.
     """
+    known = architectures()
+    if architecture not in known:
+        raise NvrtcError(
+            f"NVRTC must know sm_{architecture}, but got version={version()}, which knows "
+            f"sm_{known[0]} to sm_{known[-1]}. Install a build of torch whose CUDA knows it."
+        )
     code, log = _made(text, _options(architecture), "CUBIN")
     return Compiled(code, resources(log))
 

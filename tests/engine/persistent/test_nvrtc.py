@@ -98,10 +98,50 @@ def test_a_cache_that_cannot_be_written_is_told(compiling, monkeypatch, tmp_path
         nvrtc.image("a", "text", 90)
 
 
-def test_nvrtc_of_the_system_is_found_where_no_package_has_it(monkeypatch):
-    monkeypatch.setattr(nvrtc.sys, "path", [])
+@pytest.fixture
+def installing(tmp_path, monkeypatch):
+    """Nothing is installed but torch; what is called with a file puts it there."""
+    monkeypatch.setattr(nvrtc.sys, "path", [str(tmp_path / "first"), str(tmp_path / "torchs")])
+    monkeypatch.setattr(nvrtc.sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
+    monkeypatch.setattr(nvrtc.torch, "__file__", str(tmp_path / "torchs/torch/__init__.py"))
+
+    def install(name):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        return str(path)
+
+    return install
+
+
+def found_by_torch_for(cuda, monkeypatch):
+    monkeypatch.setattr(nvrtc.torch.version, "cuda", cuda)
+    return nvrtc.find.__wrapped__()
+
+
+def test_of_several_nvrtcs_torchs_own_is_taken(installing, monkeypatch):
+    later = installing("first/nvidia/cu13/lib/libnvrtc.so.13")
+    earlier = installing("first/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")
+    assert found_by_torch_for("12.8", monkeypatch) == earlier
+    assert found_by_torch_for("13.0", monkeypatch) == later
+    own = installing("torchs/nvidia/cuda_nvrtc/lib/libnvrtc.so.12")
+    assert found_by_torch_for("12.8", monkeypatch) == own
+    # It has none of its own: the one that was asked for first, by the order of folders.
+    assert found_by_torch_for(None, monkeypatch) == later
+
+
+def test_another_cudas_nvrtc_is_taken_where_there_is_none_of_torchs(installing, monkeypatch):
+    assert found_by_torch_for("12.8", monkeypatch) is None
+    other = installing("first/nvidia/cu13/lib/libnvrtc.so.13")
+    assert found_by_torch_for("12.8", monkeypatch) == other
+    condas = installing("prefix/lib/libnvrtc.so.12")
+    assert found_by_torch_for("12.8", monkeypatch) == condas
+
+
+def test_nvrtc_of_the_system_is_found_where_no_package_has_it(installing, monkeypatch):
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: f"lib{name}.so.12")
-    assert nvrtc.find.__wrapped__() == "libnvrtc.so.12"
+    assert found_by_torch_for("13.0", monkeypatch) == "libnvrtc.so.12"
 
 
 def test_the_version_has_the_number_of_a_correction(monkeypatch):
@@ -148,6 +188,19 @@ def test_both_kernels_compile_without_spills(precision, architecture):
     assert compiled.code.startswith(b"\x7fELF")
     assert sorted(compiled.resources) == ["backward", "forward"]
     assert not any(kernel.spill_bytes for kernel in compiled.resources.values())
+
+
+@needs_nvrtc
+def test_an_architecture_that_nvrtc_does_not_know_is_told(monkeypatch):
+    monkeypatch.setattr(nvrtc, "version", lambda: "12.6.85")
+    known = nvrtc.architectures()
+    assert {80, 90} <= set(known)
+    with pytest.raises(nvrtc.NvrtcError) as caught:
+        nvrtc.compile_for("", 990)
+    assert str(caught.value) == (
+        "NVRTC must know sm_990, but got version=12.6.85, which knows "
+        f"sm_{known[0]} to sm_{known[-1]}. Install a build of torch whose CUDA knows it."
+    )
 
 
 @needs_nvrtc
