@@ -231,14 +231,17 @@ def _verdict(
 def _sign_test(differences: np.ndarray, spread: float) -> float:
     """Returns the p of the sign test, the pairs that the search may have made counted against it.
 
-    Those are the pairs that differ by k S or less.
+    Those are the pairs that differ by k S or less. It is 1 where fewer pairs are left on the side
+    that leads than lie against it: so many would be significant too, but for the other side.
     """
     if spread == 0.0:
         return inference.sign_test(differences)
     known = differences[~np.isnan(differences)]
     side = 1.0 if np.sum(known > 0) >= np.sum(known < 0) else -1.0
     within = side * known <= SEARCH_FACTOR * spread
-    return inference.sign_test(np.where(within & np.isfinite(known), -side, known))
+    counted = side * np.where(within & np.isfinite(known), -side, known)
+    still_leads = np.sum(counted > 0) > np.sum(counted < 0)
+    return inference.sign_test(counted) if still_leads else 1.0
 
 
 @dataclass(frozen=True)

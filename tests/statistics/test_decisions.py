@@ -305,6 +305,7 @@ def test_an_unknown_spread_allows_no_verdict_but_identical():
         (0.01, 9, "worse"),  # one of ten
         (-0.2, 9, "worse"),
         (-0.2, 3, "undecided"),
+        (0.01, 1, "undecided"),  # nine may be the search's: they do not tell the arms apart
     ],
 )
 def test_divergence_must_bear_the_search_too(finite, num_lost, verdict):
