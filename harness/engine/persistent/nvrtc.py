@@ -165,8 +165,8 @@ def compile_for(text: str, architecture: int) -> Compiled:
     known = architectures()
     if architecture not in known:
         raise NvrtcError(
-            f"NVRTC must know sm_{architecture}, but got version={version()}, which knows "
-            f"sm_{known[0]} to sm_{known[-1]}. Install a build of torch whose CUDA knows it."
+            f"NVRTC must know sm_{architecture}, but got version={version()}, which knows sm_"
+            f"{', '.join(map(str, known))}. Install a build of torch whose CUDA knows it."
         )
     code, log = _made(text, _options(architecture), "CUBIN")
     return Compiled(code, resources(log))

@@ -198,8 +198,8 @@ def test_an_architecture_that_nvrtc_does_not_know_is_told(monkeypatch):
     with pytest.raises(nvrtc.NvrtcError) as caught:
         nvrtc.compile_for("", 990)
     assert str(caught.value) == (
-        "NVRTC must know sm_990, but got version=12.6.85, which knows "
-        f"sm_{known[0]} to sm_{known[-1]}. Install a build of torch whose CUDA knows it."
+        "NVRTC must know sm_990, but got version=12.6.85, which knows sm_"
+        f"{', '.join(map(str, known))}. Install a build of torch whose CUDA knows it."
     )
 
 
