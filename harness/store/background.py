@@ -244,7 +244,7 @@ class BackgroundWriter:
         self._writer.show_arm(unit, tags)
 
     def _log(self, key: RunKey, update: int, metrics: Mapping[str, float], time: float) -> None:
-        self._writer.buffer(self._writer.run_id(key), update, metrics, time)
+        self._writer.log(self._writer.run_id(key), update, metrics, time)
 
     def _end(self, key: RunKey, state: str, **given: Any) -> None:
         self._assure()

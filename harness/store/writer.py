@@ -8,7 +8,7 @@ before its status, so that no run is FINISHED without its numbers.
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from time import monotonic, perf_counter
+from time import perf_counter
 from time import time as unix_time
 from typing import Any
 
@@ -54,8 +54,6 @@ from harness.store.views import COLOR_TAG, View
 from harness.study.units import RunKey, Unit
 from harness.training.messages import RunState
 
-FLUSH_SECONDS = 3.0
-
 
 class StudyWriter:
     """Writes what happens into a study's experiment.
@@ -86,7 +84,6 @@ class StudyWriter:
         self._client = recording_client(self.uri, self._client, self.experiment_id)
         self.reader = StudyReader(self.uri, study_name)
         self._study_file: dict[str, str | bytes] = {}
-        self._buffered_since: float | None = None
         self._touched: dict[str, Entry] = {}  # of which something may wait
         self._known = KnownRuns()
         self._lack_study_file: set[Unit] = set()
@@ -146,11 +143,10 @@ class StudyWriter:
             self._client.forget()
         self._touched.clear()
         self._known = KnownRuns()
-        self._buffered_since = None
 
     @timed
     def log(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
-        """Takes a record; it is written within seconds, at :meth:`flush` and at the run's end.
+        """Takes a record; it is written at :meth:`flush` and at the run's end.
 
         A record of an update that was stored before the run was opened again is dropped: it is
         there already.
@@ -161,21 +157,20 @@ class StudyWriter:
             metrics: Values by name; a record is stored whole or not at all.
             time: Unix seconds.
         """
-        self._buffer(run_id, update, metrics, time)
-        if self._buffered_since is None:
-            self._buffered_since = monotonic()
-        if monotonic() - self._buffered_since > FLUSH_SECONDS:
-            self._flush()
-
-    @timed
-    def buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
-        """Takes a record as :meth:`log` does, and leaves its writing to :meth:`flush`."""
-        self._buffer(run_id, update, metrics, time)
+        entry = self._known.entries[run_id]
+        load(self._client, entry)
+        if update <= entry.resumed_at:
+            return
+        entry.update, entry.time_ms = update, round(time * 1000)
+        entry.curves |= metrics.keys()
+        self._touched[run_id] = entry
+        entry.buffer.append(metrics_of(metrics, update, entry.time_ms))
 
     @timed
     def flush(self) -> None:
-        """Writes every buffered record."""
-        self._flush()
+        """Writes all that waits of runs."""
+        write(self._client, *self._touched.values())
+        self._touched.clear()
 
     @timed
     def end_run(
@@ -364,16 +359,6 @@ class StudyWriter:
         self._touched[entry.run_id] = entry
         return entry
 
-    def _buffer(self, run_id: str, update: int, metrics: Mapping[str, float], time: float) -> None:
-        entry = self._known.entries[run_id]
-        load(self._client, entry)
-        if update <= entry.resumed_at:
-            return
-        entry.update, entry.time_ms = update, round(time * 1000)
-        entry.curves |= metrics.keys()
-        self._touched[run_id] = entry
-        entry.buffer.append(metrics_of(metrics, update, entry.time_ms))
-
     def _arm_run(self, unit: Unit) -> Entry:
         arm = unit.first_repeat
         if arm not in self._known.arms:
@@ -385,11 +370,6 @@ class StudyWriter:
             store_files(self._client, self._known.arms[arm].run_id, self._study_file)
             self._lack_study_file.discard(arm)
         return self._known.arms[arm]
-
-    def _flush(self) -> None:
-        write(self._client, *self._touched.values())
-        self._touched.clear()
-        self._buffered_since = None
 
     def _terminate(self, entry: Entry, status: str) -> None:
         entry.new_status = status

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from written_runs import Open
 
-from harness.store import writer as writing
 from harness.store.writer import StudyWriter
 
 
@@ -16,13 +15,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def patient(monkeypatch):
-    """A machine that stands still for a while makes no record old."""
-    monkeypatch.setattr(writing, "FLUSH_SECONDS", 3600.0)
-
-
-@pytest.fixture
-def new(folder: Path, request: pytest.FixtureRequest, patient: None) -> Iterator[Open]:
+def new(folder: Path, request: pytest.FixtureRequest) -> Iterator[Open]:
     """Makes a fresh StudyWriter of the test's own study: another process would see the same."""
     made = []
 

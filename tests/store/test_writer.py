@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 from written_runs import Recorder, record, start, updates
 
-from harness.store import writer as writing
 from harness.store.address import StoreError
 from harness.store.soundness import doubled_points
 from harness.study.units import Phase, RunKey, Unit
@@ -154,24 +153,6 @@ def test_metrics_wait_in_a_buffer_and_go_in_batches_of_a_thousand(writer):
     assert [(p.step, p.timestamp, p.value) for p in points] == [
         (u, u * 1000, float(u)) for u in range(1, 101)
     ]
-
-
-@pytest.mark.usefixtures("by_client")
-def test_a_buffer_is_written_once_its_oldest_entry_is_old(writer, monkeypatch):
-    now = 0.0
-    monkeypatch.setattr(writing, "monotonic", lambda: now)
-    first, second = start(writer), start(writer, index=1)
-    writer._client = recorder = Recorder(writer._client)
-    record(writer, first, 1)
-    now = writing.FLUSH_SECONDS
-    record(writer, second, 1)
-    assert recorder.calls == []
-    now += 0.1
-    record(writer, first, 2)
-    assert recorder.names() == ["metrics", "metrics"]
-    now += 0.1
-    record(writer, first, 3)
-    assert len(recorder.calls) == 2
 
 
 def test_records_that_could_not_be_written_are_kept_for_the_next_time(writer, monkeypatch):
