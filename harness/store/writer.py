@@ -264,11 +264,9 @@ class StudyWriter:
             MLflow's id of the arm's own run.
         """
         arm_run = self._arm_run(unit)
-        now = round(unix_time() * 1000)
-        known = self._client.get_run(arm_run.run_id).data.metrics
-        values = changed(known, {f"arm/{key}": short(value) for key, value in metrics.items()})
+        numbers = {f"arm/{key}": short(value) for key, value in metrics.items()}
         store_files(self._client, arm_run.run_id, artifacts or {})
-        arm_run.buffer = [metrics_of(values, 0, now)]  # once, where a first try failed
+        self._write_numbers(arm_run, numbers, round(unix_time() * 1000))
         arm_run.new_tags |= texts_of(tags or {})
         if is_over:
             arm_run.new_tags["state"] = str(RunState.FINISHED)
@@ -374,3 +372,18 @@ class StudyWriter:
     def _terminate(self, entry: Entry, status: str) -> None:
         entry.new_status = status
         write(self._client, entry)
+
+    def _write_numbers(self, arm_run: Entry, numbers: Mapping[str, float], time_ms: int) -> None:
+        """Writes those of an arm's numbers that are not what MLflow shows.
+
+        It shows the latest of several by their times: where the clock was set back, or another
+        machine's is ahead, those that it shows may be later than ``time_ms``.
+        """
+        run_id = arm_run.run_id
+        if lacking := changed(self._client.get_run(run_id).data.metrics, numbers):
+            arm_run.buffer = [metrics_of(lacking, 0, time_ms)]  # once, where a first try failed
+            write(self._client, arm_run)
+        if lacking := changed(self._client.get_run(run_id).data.metrics, numbers):
+            shown = [p for key in lacking for p in self._client.get_metric_history(run_id, key)]
+            arm_run.buffer = [metrics_of(lacking, 0, max(p.timestamp for p in shown) + 1)]
+            write(self._client, arm_run)

@@ -323,6 +323,24 @@ def test_an_arms_numbers_are_written_where_they_have_changed(new, writer):
     assert {("arm/perplexity", 7.25), ("arm/perplexity", 7.125), ("arm/runs", 8.0)} < set(written)
 
 
+@pytest.mark.parametrize("client", ["own", "mlflow"])
+def test_an_arms_numbers_are_those_of_the_last_launch_also_where_its_clock_is_behind(
+    new, monkeypatch, request, client
+):
+    if client == "mlflow":
+        request.getfixturevalue("by_client")
+    new().summarize_arm(Unit("lstm"), {"ratio": 1.25, "p": 0.25, "runs": 8.0})
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr(writing, "unix_time", lambda: hour_ago)
+    behind = new()
+    for ratio in (1.125, 1.375):  # a smaller one and a larger one
+        own = behind.summarize_arm(Unit("lstm"), {"ratio": ratio, "runs": 8.0})
+        shown = behind._client.get_run(own)
+        assert shown.data.metrics.pop("arm/p") != 0.25
+        assert shown.data.metrics["arm/ratio"] == ratio and shown.data.metrics["arm/runs"] == 8.0
+        assert shown.info.status == "FINISHED"
+
+
 def test_a_summary_is_short_enough_for_a_column(writer):
     writer.summarize_arm(
         Unit("lstm"), {"p": 3.4964000912e-11, "ratio": 0.2870298852, "tokens": 123456789.0}
