@@ -4,14 +4,15 @@ A report leaves as a page, as Markdown, LaTeX and CSV, and on a terminal. From t
 (their columns), tried and evidence (frames to what the searches tried, and what that shows),
 measure and comparability (by what arms are compared, and whether they can be), replicates and
 stages (their losses, how many there are), comparison and timings (with the baseline), arm_results
-(one result per arm of all that), remarks (what is missing or doubtful), number_texts, sentences and
-methods (the words of a result), tables, cost_tables, end_tables and result_numbers (its tables, and
-the one for machines), divergence, factors, lengths, along_training, states, forecasts and samples
-(what stands beside the verdicts), searches, hyperparameters and pareto (the tuned fields, the
-costs), drawing and the modules of figures (how a figure looks, what it shows), hover (what a page
-tells under the pointer), condition_report (all of it for one condition), conditions (several of
-them), facts (what was fixed, with what it was run), headline and first_screen (what a page shows
-first), markup (a page's pieces), forms, notebook and page (how a report leaves).
+(one result per arm of all that), remarks (what is missing or doubtful), number_texts, outlook,
+sentences and methods (the words of a result), tables, cost_tables, end_tables and result_numbers
+(its tables, and the one for machines), divergence, factors, lengths, along_training, states,
+forecasts and samples (what stands beside the verdicts), searches, hyperparameters and pareto (the
+tuned fields, the costs), drawing and the modules of figures (how a figure looks, what it shows),
+hover (what a page tells under the pointer), condition_report (all of it for one condition),
+conditions (several of them), facts (what was fixed, with what it was run), headline and
+first_screen (what a page shows first), markup (a page's pieces), forms, notebook and page (how a
+report leaves).
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,7 @@ from harness.report import (
     measure,
     methods,
     notebook,
+    outlook,
     page,
     result_numbers,
     sentences,
@@ -175,7 +177,7 @@ class Report:
             return []
         results = [(each.title, each.results) for each in self.conditions]
         texts = {comparability.text_of(each.study.baseline.settings) for each in self.conditions}
-        over_all = conditions.over_all(results, len(texts))
+        over_all = conditions.over_all(self.study, results, len(texts))
         return [conditions.overview(results), *([] if over_all is None else [over_all])]
 
     @property
@@ -297,7 +299,7 @@ class Report:
             console.print()
         whole = [f"Missing: {line}" for line in self.missing]
         whole += [f"Not comparable: {line}" for line in self.not_comparable]
-        whole += [f"{sentences.OPEN_OUTLOOK}."] if self.not_comparable else []
+        whole += [f"{outlook.of_open(self.study)}."] if self.not_comparable else []
         whole += [f"Undecided: {line}" for line in self.undecided]
         whole += [f"Warning: {line}" for line in self.warnings]
         for note in whole:  # without them the verdict cannot be understood

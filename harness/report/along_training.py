@@ -24,7 +24,8 @@ def section(study: Study, results: Sequence[ArmResult], curves: pd.DataFrame) ->
 
     A cell has the ratio to the baseline's number or the difference from it, over the pairs whose
     two replicates finished and learned something (the curve of one that did not may go anywhere),
-    and its p: Student's, after Holm over all cells, since every point is another look.
+    and its p: Student's, after Holm over all cells, since every point is another look. A design in
+    stages takes the spread of its first one, as the verdict does.
 
     Args:
         study: Of one condition.
@@ -47,15 +48,25 @@ def section(study: Study, results: Sequence[ArmResult], curves: pd.DataFrame) ->
         place: (rows.mean() if study.is_repeated else rows.obj).to_numpy(dtype=np.float64)
         for place, rows in differences.items()
     }
-    p_values = [inference.student_p(x) if len(x) > 1 else None for x in pairs.values()]
+    first = {place: _num_first(study, rows.obj.index) for place, rows in differences.items()}
+    p_values = [
+        inference.student_p(x, first=first[place]) if len(x) > 1 else None
+        for place, x in pairs.items()
+    ]
     adjusted = dict(zip(pairs, inference.holm(p_values), strict=True))
     split, objective = split_of(metric), objective_of(study.measure.objective)
     return Section(
-        f"{split.capitalize()} {objective.name} along training, as a {objective.scale} (95 %; "
-        f"p after Holm over all {len(pairs)} comparisons)",
+        f"{split.capitalize()} {objective.name} along training, as a {objective.scale} (95 %"
+        f"{measure.without_search(study)}; p after Holm over all {len(pairs)} comparisons)",
         ("Arm", *_titles(study, curves, updates)),
         [
-            (arm, *(_cell(objective, pairs[arm, u], adjusted[arm, u]) for u in updates))
+            (
+                arm,
+                *(
+                    _cell(objective, pairs[arm, u], first[arm, u], adjusted[arm, u])
+                    for u in updates
+                ),
+            )
             for arm in arms
             if any(len(pairs[arm, u]) for u in updates)
         ],
@@ -92,10 +103,22 @@ def _titles(study: Study, curves: pd.DataFrame, updates: Sequence[int]) -> list[
     return [f"epoch {known[update]:,}" for update in updates]
 
 
-def _cell(objective: Objective, differences: np.ndarray, adjusted_p: float | None) -> str:
+def _num_first(study: Study, pairs: pd.Index) -> int | None:
+    """Returns how many of the pairs are of the first stage, two at least; None: there are none.
+
+    These come first: pairs are in the order of their seeds.
+    """
+    if study.replicate.until is None:
+        return None
+    return max(2, int((pairs.get_level_values("index") < study.replicate.seeds).sum()))
+
+
+def _cell(
+    objective: Objective, differences: np.ndarray, first: int | None, adjusted_p: float | None
+) -> str:
     if not len(differences):
         return ""
-    interval = inference.student_interval(differences)
+    interval = inference.student_interval(differences, first=first)
     ratio, low, high = difference_texts(objective, float(np.mean(differences)), interval)
     dash = "-" if objective.is_ratio else " to "  # which no sign is taken for
     text = f"{ratio} ({low}{dash}{high})" if low else ratio

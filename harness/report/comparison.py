@@ -101,7 +101,7 @@ def compare(study: Study, runs: pd.DataFrame, searches: Mapping[str, Evidence]) 
         searches=searches,
         spreads=spreads,
         decided=decided,
-        seeds_to_decide=_seeds_to_decide(study, family, decided, known),
+        seeds_to_decide=_seeds_to_decide(study, family, first, decided, known),
         lost=_lost(study, searches, reasons),
         diverged=divergences(nats, base, [*open_arms, *(n for n in pairs if reasons[n])]),
     )
@@ -141,6 +141,7 @@ def _decide(
 def _seeds_to_decide(
     study: Study,
     family: Mapping[str, np.ndarray],
+    first: int | None,
     decided: Mapping[str, Decision],
     spreads: Mapping[str, float] | None,
 ) -> dict[str, int | None]:
@@ -151,6 +152,7 @@ def _seeds_to_decide(
             num_comparisons=len(family),
             threshold=study.measure.threshold,
             added=decisions.SEARCH_FACTOR * (spreads[name] if spreads else 0.0),
+            first=first,
         )
         for name, decision in decided.items()
         if decision.verdict == "undecided" and (spreads is None or name in spreads)

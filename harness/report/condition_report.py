@@ -107,13 +107,13 @@ class ConditionReport:
     @cached_property
     def verdicts(self) -> Section:
         """The main table."""
-        title, unit = measure.titled(self.study), sentences.unit(self.study)
+        title, unit = measure.titled(self.study), measure.unit(self.study)
         return tables.verdicts(self.results, title, unit)
 
     @property
     def short_verdicts(self) -> Section:
         """The main table as a narrow page holds it."""
-        title, unit = measure.titled(self.study), sentences.unit(self.study)
+        title, unit = measure.titled(self.study), measure.unit(self.study)
         return tables.short_verdicts(self.results, title, unit)
 
     @cached_property
@@ -122,7 +122,7 @@ class ConditionReport:
         return _with_rows(
             [
                 factors.section(self.study, self.results),
-                end_tables.divergence(self.results, sentences.unit(self.study)),
+                end_tables.divergence(self.results, measure.unit(self.study)),
                 end_tables.lost_runs(self.results),
                 lengths.section(self.study, self.results, self.runs),
                 along_training.section(self.study, self.results, self.curves),
@@ -148,7 +148,7 @@ class ConditionReport:
         """What the search found, and what it tells of the fields."""
         return _with_rows(
             [
-                tables.tuned_values(self.results, sentences.unit(self.study)),
+                tables.tuned_values(self.results, measure.unit(self.study)),
                 hyperparameters.bought(self.study, self.trials),
                 hyperparameters.sensitivity_section(self.study, self.trials),
                 hyperparameters.importance_section(self.importances),
@@ -168,7 +168,7 @@ class ConditionReport:
     @cached_property
     def ends(self) -> Section:
         """How the runs ended."""
-        return end_tables.ends(self.results, sentences.unit(self.study))
+        return end_tables.ends(self.results, measure.unit(self.study))
 
     @property
     def sections(self) -> list[Section]:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.report import number_texts, sentences
+from harness.report import measure, number_texts, sentences
 from harness.report.arm_results import ArmResult
 from harness.report.tables import Section, decided_text
 from harness.statistics import aggregates
+from harness.study import Study
 
 Conditions = Sequence[tuple[str, Sequence[ArmResult]]]
 """The name of each condition with its results."""
@@ -24,7 +25,7 @@ def overview(conditions: Conditions) -> Section:
     return Section("Under every condition", ("Arm", *titles), rows)
 
 
-def over_all(conditions: Conditions, num_texts: int) -> Section | None:
+def over_all(study: Study, conditions: Conditions, num_texts: int) -> Section | None:
     """Returns one figure per arm over all conditions.
 
     An arm that is not comparable under one of them is not comparable over all. None: there are not
@@ -55,7 +56,12 @@ def over_all(conditions: Conditions, num_texts: int) -> Section | None:
         "Probability of a lower loss (95 %)",
         f"Interquartile mean of the {objective.scale}s (95 %)",
     )
-    return Section(f"Over all {len(conditions)} conditions", header, rows) if rows else None
+    note = (
+        f"Percentile intervals of a bootstrap that draws {measure.unit(study)}s within every"
+        f" condition{measure.without_search(study)}: they say nothing of other texts."
+    )
+    title = f"Over all {len(conditions)} conditions"
+    return Section(title, header, rows, note) if rows else None
 
 
 def _compared(conditions: Conditions) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from harness.report import measure, number_texts, sentences, stages
+from harness.report import measure, number_texts, stages
 from harness.report.arm_results import ArmResult
 from harness.report.searches import value_text
 from harness.report.tables import Section
@@ -39,7 +39,7 @@ def section(study: Study, results: Sequence[ArmResult]) -> Section | None:
     ]
     if not rows:
         return None
-    unit = sentences.unit(study)
+    unit = measure.unit(study)
     header = (
         "Effect",
         "Kind",
@@ -47,10 +47,9 @@ def section(study: Study, results: Sequence[ArmResult]) -> Section | None:
         "p (Holm)",
         f"{unit.capitalize()}s",
     )
-    searched = ", without the spread of the search" if study.tune and unit == "seed" else ""
     title = (
         f"Main effects and interaction of {a_name} and {b_name}: {objective.scale}s of the"
-        f" {measure.measured(study)}, by {unit}s{searched}"
+        f" {measure.measured(study)}, by {unit}s{measure.without_search(study)}"
     )
     return Section(title, header, rows)
 

@@ -46,7 +46,7 @@ class Terms:
     @staticmethod
     def of(study: Study) -> "Terms":
         """Returns the terms of a study."""
-        margin, unit = study.measure.margin, sentences.unit(study)
+        margin, unit = study.measure.margin, measure.unit(study)
         objective = objective_of(study.measure.objective)
         return Terms(study.baseline.name, margin, unit, measure.measured(study), objective)
 

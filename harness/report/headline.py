@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from harness.report import measure, sentences, unknown_search
+from harness.report import measure, outlook, sentences, unknown_search
 from harness.report.arm_results import ArmResult
 from harness.study import Study
 
@@ -108,7 +108,7 @@ def _of_verdict(study: Study, result: ArmResult) -> list[str]:
     else:
         parts += unknown_search.grounds(study, result)
     parts += [f"at an end of what was tried: {'; '.join(result.excuses)}"] if result.excuses else []
-    return [part for part in [*parts, *sentences.outlook(study, result)] if part]
+    return [part for part in [*parts, *outlook.of(study, result)] if part]
 
 
 def _of_speed(result: ArmResult) -> list[str]:

@@ -39,3 +39,17 @@ def titled(study: Study) -> str:
     if study.baseline.settings.task == "forecasting":
         unit += ", of scaled values"
     return f"{objective.title} ({'test' if is_held_out(study) else 'training, running'}{unit})"
+
+
+def unit(study: Study) -> str:
+    """Returns what one pair is: a ``seed`` or a ``repeat``."""
+    return "repeat" if study.is_repeated else "seed"
+
+
+def without_search(study: Study) -> str:
+    """Returns the clause of intervals that leave the search's own spread out, or nothing.
+
+    Repeats hold that spread already.
+    """
+    is_left_out = study.tune is not None and not study.is_repeated
+    return ", without the spread of the search" if is_left_out else ""

@@ -1,6 +1,6 @@
 """How the numbers of a report were computed, in words."""
 
-from harness.report.sentences import unit
+from harness.report.measure import unit
 from harness.statistics.decisions import SEARCH_FACTOR
 from harness.study import Study
 from harness.tasks.objective import objective_of

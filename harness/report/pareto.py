@@ -328,7 +328,8 @@ def _reaching(result: ArmResult, reached: _Reached) -> tuple[str, ...]:
     counts = f"{num_first} of {num_replicates}"
     step = f"{steps.median():,.0f}" if len(steps) else ""
     if 2 * num_first <= num_replicates:
-        return result.name, counts, "not half reach it", "", step
+        half = "only half reach it" if 2 * num_first == num_replicates else "not half reach it"
+        return result.name, counts, half if num_replicates else "", "", step
     late = np.full(num_replicates - num_first, np.inf)
     tokens = reached.first["tokens"].to_numpy(dtype=float)
     median = float(np.median(np.concatenate([tokens, late])))

@@ -4,17 +4,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from harness.report import measure, unknown_search
+from harness.report import measure, outlook, unknown_search
 from harness.report.arm_results import ArmResult
+from harness.report.measure import unit
 from harness.report.number_texts import difference_texts, p_text, ratio_texts
 from harness.report.timings import Timed
 from harness.statistics.decisions import SEARCH_FACTOR, Decision, SpeedDecision
-from harness.statistics.power import MAX_SEEDS
 from harness.study import Study
 from harness.tasks.objective import objective_of
 
-OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
-"""What would make an arm comparable whose best value lies at an end of what was tried."""
 MOST_NAMED = 12
 """Arms of one verdict whose names a sentence lists; of more it says how many they are."""
 INCOMPLETE = "The study is incomplete."
@@ -26,11 +24,6 @@ def _difference_texts(result: ArmResult) -> tuple[str, str, str]:
     decision = result.decision
     assert decision is not None
     return difference_texts(result.objective, _mean(decision), decision.interval)
-
-
-def unit(study: Study) -> str:
-    """Returns what one pair is: a ``seed`` or a ``repeat``."""
-    return "repeat" if study.is_repeated else "seed"
 
 
 def sentence(study: Study, result: ArmResult) -> str:
@@ -108,7 +101,7 @@ def _grounds(study: Study, result: ArmResult) -> list[str]:
         nothing = [f"It {_learned_nothing(study)}"] if result.learned_nothing else []
         grounds = [*nothing, _measured_ratio(study, result), *_with_search(study, result)]
     excuses = [f"At an end of what was tried: {'; '.join(result.excuses)}"]
-    return grounds + (excuses if result.excuses else []) + outlook(study, result)
+    return grounds + (excuses if result.excuses else []) + outlook.of(study, result)
 
 
 def _learned_nothing(study: Study) -> str:
@@ -176,33 +169,13 @@ def _stages(study: Study) -> str:
     return f" by Stein's two-stage rule, of at most {study.replicate.at_most}"
 
 
-def outlook(study: Study, result: ArmResult) -> list[str]:
-    """Returns what would decide an arm that is undecided or not comparable."""
-    decision, pairs = result.decision, f"{unit(study)}s"
-    assert decision is not None
-    if decision.verdict == "not comparable":
-        return [OPEN_OUTLOOK]
-    if decision.verdict != "undecided" or decision.interval is None:
-        return []
-    if result.seeds_to_decide is not None:
-        more = result.seeds_to_decide - decision.num_pairs
-        text = f"About {more} more {unit(study)}{'s' if more != 1 else ''} should decide it"
-    elif decision.spread is not None and SEARCH_FACTOR * decision.spread >= abs(_mean(decision)):
-        return [
-            f"More seeds should not decide it: a difference must exceed {SEARCH_FACTOR:g} times "
-            "the search's own spread, and this one does not. More trials may"
-        ]
-    elif unknown_search.is_unknown(study, result):
-        return [unknown_search.outlook(result)]
-    else:
-        text = f"Not even {MAX_SEEDS} {pairs} should decide it"
-    return [f"{text}, if effect and spread stay as observed"]
-
-
 def why_undecided(study: Study, result: ArmResult) -> str:
     """Returns why an arm is undecided whose p alone would not say so, and what would decide it."""
-    parts = unknown_search.grounds(study, result) + outlook(study, result)
-    return f"{'. '.join(parts)}."
+    decision = result.decision
+    assert decision is not None
+    is_conditional = decision.num_finished < decision.num_pairs
+    grounds = _sign_test_with_search if is_conditional else unknown_search.grounds
+    return f"{'. '.join(grounds(study, result) + outlook.of(study, result))}."
 
 
 def _mean(decision: Decision) -> float:

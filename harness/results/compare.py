@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import report
-from harness.report import Report, comparability, forms, replicates, sentences, stages
+from harness.report import Report, comparability, forms, measure, replicates, stages
 from harness.report.number_texts import difference_texts, number
 from harness.report.tables import Section
 from harness.results.as_study import by_trial, is_mixed, rows_of, study_of, timings_of
@@ -247,7 +247,7 @@ def _level(comparand: Comparand) -> str:
         text += f" (95 % interval {low} to {high})"
     num_finished = sum(map(math.isfinite, losses.values()))
     diverged = f", {len(losses) - num_finished} diverged" if num_finished < len(losses) else ""
-    return f"{name}: {measured} {text}, {num_finished} {sentences.unit(study)}s{diverged}."
+    return f"{name}: {measured} {text}, {num_finished} {measure.unit(study)}s{diverged}."
 
 
 def _apart(comparand: Comparand, baseline: Comparand) -> str:

@@ -11,14 +11,14 @@ from statsmodels.stats.multitest import multipletests
 
 from harness.report import along_training
 from harness.settings import Settings
-from harness.study import Arm
+from harness.study import Arm, Replicate
 
 UPDATES = [50, 100, 150, 200, 250, 300, 350, 400]
 
 
-def study(repeats=1, **settings):
+def study(repeats=1, replicate=None, **settings):
     baseline = Arm("a", Settings("lstm", "time-machine", **settings), is_baseline=True)
-    return of_arms(baseline, tune=search_of(repeats=repeats))
+    return of_arms(baseline, tune=search_of(repeats=repeats), replicate=replicate or Replicate(10))
 
 
 def results(*names):
@@ -70,6 +70,27 @@ def test_a_pair_is_a_repeat_where_the_whole_is_repeated():
     assert table.rows[0][-1].startswith(
         f"{np.exp(differences.mean()):.3f} ({np.exp(low):.3f}-{np.exp(high):.3f})"
     )
+
+
+def test_a_design_in_stages_keeps_the_spread_of_its_first_one():
+    frame = curves({"a": 0.0, "b": 0.1}, seeds=12)
+    frame = frame[(frame["arm"] != "b") | (frame["index"] != 3)]  # of the first stage
+    staged = study(replicate=Replicate(6, until=0.01, at_most=12))
+    table = along_training.section(staged, results("a", "b"), frame)
+    nats = frame[frame["update"] == 400].set_index(["arm", "index"])["validation/loss"]
+    differences = (nats["b"] - nats["a"]).dropna()
+    scale = differences[differences.index < 6].std() / np.sqrt(len(differences))
+    low, high = stats.t.interval(0.95, 4, loc=differences.mean(), scale=scale)
+    assert table.rows[0][-1].startswith(
+        f"{np.exp(differences.mean()):.3f} ({np.exp(low):.3f}-{np.exp(high):.3f})"
+    )
+
+
+def test_along_training_says_that_it_leaves_the_search_out():
+    title = along_training.section(study(), results("a", "b"), curves({"a": 0.0, "b": 0.1})).title
+    assert "(95 %, without the spread of the search; p after" in title
+    repeated = curves({"a": 0.0, "b": 0.1}, seeds=2, repeats=5)
+    assert "search" not in along_training.section(study(5), results("a", "b"), repeated).title
 
 
 def test_epochs_are_named_and_what_did_not_finish_is_no_pair():

@@ -23,7 +23,6 @@ from planted import (
 )
 from rich.console import Console
 
-from harness.report import sentences
 from harness.statistics import decisions
 from harness.study import Choices, Range, Replicate
 
@@ -31,6 +30,7 @@ U_SHAPE = [1.9, 1.6, 1.45, 1.4, 1.42, 1.7]
 FALLING = [1.9, 1.8, 1.7, 1.6, 1.5, 1.4]
 RATES = np.geomspace(0.001, 1.0, 6)
 SMALL = measuring(margin=0.001)
+OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
 
 
 def searched(*names, tune=None, **fields):
@@ -71,7 +71,7 @@ def test_an_open_search_is_not_comparable_in_every_form():
         for verdict in ("is worse", "gru is better", "worse than"):
             assert verdict not in text
     reason = "lstm's best learning rate, 1, is the largest that it tried."
-    assert printed(built).count(f"Not comparable: {reason}\n{sentences.OPEN_OUTLOOK}.\n") == 1
+    assert printed(built).count(f"Not comparable: {reason}\n{OPEN_OUTLOOK}.\n") == 1
     for text in (built.markdown(), built.note(), " ".join(built.html().split())):
         assert "the largest that it tried" in text
     assert built.figures  # with a mark for it
@@ -82,8 +82,44 @@ def test_the_reasons_of_all_arms_stand_in_one_line():
     reasons = [
         f"{arm}'s best learning rate, 1, is the largest that it tried" for arm in ("gru", "lstm")
     ]
-    assert f"Not comparable: {'; '.join(reasons)}. {sentences.OPEN_OUTLOOK}." in text
+    assert f"Not comparable: {'; '.join(reasons)}. {OPEN_OUTLOOK}." in text
     assert text.count("Not comparable:") == 1
+
+
+def test_a_grid_that_is_open_asks_for_values_and_for_no_further_trials():
+    """``at_most`` beside a grid is refused."""
+    space = {"learning_rate": Choices(tuple(RATES))}
+    built = of(lstm=FALLING, tune=search_of(6, sampler="grid", space=space))
+    outlook = "More values beyond the ends of the grid would tell."
+    assert built.sentences[0].endswith(f" {outlook}")
+    assert outlook in printed(built) and "at_most" not in printed(built, True)
+
+
+def test_an_arm_that_the_search_leaves_undecided_where_a_pair_diverged_says_why():
+    states = ["finished"] * 9 + ["diverged"]
+    rows = trial_rows("lstm", U_SHAPE) + trial_rows("gru", [*U_SHAPE[1:], 1.9])
+    rows += run_rows("lstm", BASE) + run_rows("gru", BASE + 1e-4, states=states)
+    for row in rows[12:]:
+        row["objective"] = row["test/loss"]
+    built = build(searched("lstm", "gru"), rows)
+    decision = built.results[1].decision
+    assert decision.verdict == "undecided" and decision.adjusted_p < 0.05
+    (line,) = built.undecided
+    near = built.results[1].objective.amount(
+        decisions.SEARCH_FACTOR * built.results[1].search_spread
+    )
+    assert line == (
+        f"gru: Pairs that differ by less than {near} count against it, as another search may"
+        " differ."
+    )
+    ends = ["finished", "finished", "diverged", "diverged"]
+    few = [row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.6, 1.4, 3.4, 3.4], ends)]
+    built = build(searched("lstm", "gru", tune=search_of(4)), few + rows[12:])
+    (line,) = built.undecided
+    assert line == (
+        "gru: How far this hangs on the settings that were tried is not known. More trials may"
+        " decide it."
+    )
 
 
 def test_the_open_arm_may_be_either_and_may_be_both():

@@ -219,6 +219,10 @@ def test_five_conditions_have_a_figure_together():
     (line,) = re.findall(
         r"### Over all 5 conditions\n\n.*\n.*\n(.*)\n", build(planned, rows).markdown()
     )
+    assert (
+        "Percentile intervals of a bootstrap that draws seeds within every condition: they say"
+        " nothing of other texts." in build(planned, rows).markdown()
+    )
     cells = line.strip("| ").split(" | ")
     assert cells[0] == "gru" and cells[2].startswith("0.9705 (0.970")
     chance = np.mean((BASE - 0.03 + 0.001 * UNIT)[:, None] < BASE)

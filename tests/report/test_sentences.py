@@ -4,7 +4,8 @@ import re
 
 import numpy as np
 import pytest
-from planted import BASE, build, pair, run_rows, search_of, study, timing_rows
+from planted import BASE, UNIT, build, pair, run_rows, search_of, study, timing_rows
+from scipy import stats
 
 from harness.statistics import inference
 from harness.study import Replicate
@@ -128,6 +129,28 @@ def test_a_sequential_design_names_its_rule():
         in built.markdown()
     )
     assert "sign-flip" not in built.note()
+
+
+@pytest.mark.parametrize(
+    "at_most, clause",
+    [
+        (10, "a higher at_most allows them"),
+        (40, "a narrower until asks for them, which is another"),
+    ],
+)
+def test_a_sequential_design_says_what_adds_the_seeds_that_would_decide(at_most, clause):
+    """No seed is added to it by hand."""
+    planned = study("lstm", "gru", replicate=Replicate(10, until=0.5, at_most=at_most))
+    built = build(planned, pair(0.008, 0.02))
+    spread = np.std(0.02 * UNIT, ddof=1)
+    n = next(  # the spread and the degrees of the first stage stay
+        n
+        for n in range(11, 1000)
+        if stats.norm.cdf(0.008 / spread * np.sqrt(n) - stats.t.ppf(0.975, 9)) >= 0.8
+    )
+    start = f"About {n - 10} more seeds should decide it, if effect and spread stay as observed; "
+    assert start + clause in built.sentences[0]
+    assert built.results[1].seeds_to_decide == n
 
 
 def test_sentence_diverged():

@@ -68,7 +68,7 @@ def test_time_to_the_baselines_perplexity():
     assert table.rows == [
         ("lstm", "3 of 3", "3,000", "0.030", "1,000"),
         ("gru", "2 of 2", "1,500", "not timed", "1,000"),
-        ("rnn", "1 of 2", "not half reach it", "", "1,000"),
+        ("rnn", "1 of 2", "only half reach it", "", "1,000"),
     ]
 
 
