@@ -29,6 +29,7 @@ from harness.data.windows import (
 )
 from harness.settings import Settings, Split, Token
 from harness.settings import Windows as WindowsForm
+from harness.settings.values import shown
 
 
 @dataclass(frozen=True)
@@ -265,12 +266,13 @@ def _problems(settings: Settings) -> list[str]:
     if settings.token == "subword" and (size is None or size < subwords.LEAST_SIZE):
         problems.append(
             f"max_vocabulary: must be {subwords.LEAST_SIZE} at least for subword tokens, one for "
-            f"each byte and a merge, but got max_vocabulary={size}. Write max_vocabulary: 4000."
+            f"each byte and a merge, but got max_vocabulary={shown(size)}. "
+            "Write max_vocabulary: 4000."
         )
     if settings.line_end is not None and settings.token == "byte":
         problems.append(
             "lines: must be left out for byte tokens, among which a line's end is one already, "
-            f"but got lines={settings.lines}."
+            f"but got lines={shown(settings.lines)}. Leave it out."
         )
     if settings.line_end == UNKNOWN:
         problems.append(
@@ -282,7 +284,7 @@ def _problems(settings: Settings) -> list[str]:
         problems.append(
             "lines: sequences are read in random order, each from its start, so that windows and "
             f"max_offset must be left out, but got windows={settings.windows!r} and "
-            f"max_offset={settings.max_offset}. Leave both out."
+            f"max_offset={shown(settings.max_offset)}. Leave both out."
         )
     corpus = corpora.BY_NAME.get(settings.corpus)
     if corpus is None:
@@ -290,7 +292,7 @@ def _problems(settings: Settings) -> list[str]:
     if settings.lines is not None and corpus.num_tokens is not None:
         problems.append(
             f"lines: must be left out with corpus {settings.corpus}, an edition with nothing "
-            f"between lines, but got lines={settings.lines}."
+            f"between lines, but got lines={shown(settings.lines)}. Leave it out."
         )
     if settings.path is not None and not corpus.takes_path:
         problems.append(
@@ -302,11 +304,11 @@ def _problems(settings: Settings) -> list[str]:
     ):
         problems.append(
             "paths: must stand with corpus text, and instead of path and split, but got "
-            f"corpus={settings.corpus!r}, path={settings.path!r} and split={settings.split!r}."
+            f"corpus={settings.corpus!r}, path={shown(settings.path)} and split={settings.split!r}."
         )
     if settings.path is None and settings.paths is None and corpus.needs_path:
         problems.append(
-            f"path: {settings.corpus} needs a file, but got path=None. "
+            f"path: {settings.corpus} needs a file, but got path=none. "
             "Add path: FILE, a text in UTF-8."
         )
     if settings.token in get_args(Token) and settings.token not in corpus.tokens:

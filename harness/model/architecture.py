@@ -9,6 +9,7 @@ import cells
 from cells.base import DRAWN, Cell
 from harness.data import sources
 from harness.settings import Settings
+from harness.settings.values import shown
 
 if TYPE_CHECKING:  # loads torch
     from harness.engine import Layer
@@ -237,7 +238,7 @@ def architecture(
         what = "tied" if settings.tied else f"cell {cell.name}"
         raise SizeError(
             f"{what}: must stand without bidirectional here, since the outputs of a layer are then "
-            "wider than what it reads, but got bidirectional=True and "
+            "wider than what it reads, but got bidirectional=true and "
             f"num_layers={settings.num_layers}. Leave bidirectional out."
         )
     needs = [("tied", "one table serves both")] if settings.tied else []
@@ -246,7 +247,7 @@ def architecture(
     for what, reason in needs:
         size = getattr(settings, field)
         if settings.embedding_size is None or settings.embedding_size != size:
-            got = f"embedding_size={settings.embedding_size} and {field}={size}"
+            got = f"embedding_size={shown(settings.embedding_size)} and {field}={shown(size)}"
             raise SizeError(
                 f"{what}: embedding_size must be {field}, for {reason}, but got {got}. "
                 "Give both one."

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from harness.settings.limits import MOST_UPDATES
 
@@ -98,3 +98,15 @@ class Budget:
                 f"{count:,} updates. Train for less, or with a larger batch_size or bptt_length."
             )
         return count
+
+
+def shown(value: Any) -> str:
+    """Returns a field's value as a message shows it: as in YAML, shortened."""
+    value = list(value) if isinstance(value, tuple) else value
+    if isinstance(value, Lines):
+        text = f"{{end: {value.end}}}"
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    else:
+        text = "none" if value is None else repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

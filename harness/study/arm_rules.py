@@ -7,10 +7,11 @@ from typing import Any
 from cells import registry
 from harness.data import corpora
 from harness.settings import LANGUAGE, PER_RUN
+from harness.settings.values import shown
 from harness.study import space, tasks
 from harness.study.arms import ArmDraft
 from harness.study.blocks import ArmsBase
-from harness.study.document import Path, Problem, shown
+from harness.study.document import Path, Problem
 from harness.study.fields import FIELDS
 from harness.study.needs import declared, has_attribute, possible_values
 from harness.study.parse import Parsed

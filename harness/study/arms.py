@@ -9,8 +9,9 @@ from typing import Any
 
 from cells.registry import PRESETS
 from harness.settings import Budget, Options, Settings
+from harness.settings.values import shown
 from harness.study.blocks import ArmsBase, CrossBase
-from harness.study.document import Path, Problem, shown
+from harness.study.document import Path, Problem
 from harness.study.fields import FIELDS
 from harness.study.parse import Parsed
 

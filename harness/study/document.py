@@ -95,12 +95,3 @@ def dotted(path: Path) -> str:
     """Returns ``compare.cross.cell[0]`` for ``("compare", "cross", "cell", 0)``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".") or "study file"
-
-
-def shown(value: Any) -> str:
-    """Returns ``value`` as a message shows it: as in YAML, shortened."""
-    value = list(value) if isinstance(value, tuple) else value
-    text = (
-        "none" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
-    )
-    return text if len(text) <= 80 else text[:77] + "..."

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness import documents
+from harness.settings.values import shown
 from harness.study import absent, build, missing_texts, reader, rules, space
 from harness.study.arms import ArmDraft
-from harness.study.document import Document, Problem, StudyError, shown
+from harness.study.document import Document, Problem, StudyError
 from harness.study.document import Path as DocumentPath
 from harness.study.fields import FIELDS
 from harness.study.model import Study

@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from cells.registry import fingerprint
 from harness.settings import EXECUTION, SampleRequest, Settings, to_dict, with_paths
+from harness.settings.values import shown
 from harness.study.blocks import Models, Objective, Pruner, Sampler, tune_names
-from harness.study.document import shown
 from harness.study.units import Unit
 
 NOT_IDENTITY = (*EXECUTION, "models", "states", "target")

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from cells.spelling import nearest
 from harness import documents
+from harness.settings.values import shown
 from harness.study.blocks import (
     TUNE_NAMES,
     ConditionBase,
@@ -18,7 +19,7 @@ from harness.study.blocks import (
     TuneBase,
     UntilForm,
 )
-from harness.study.document import Path, dotted, shown
+from harness.study.document import Path, dotted
 from harness.study.fields import (
     COMPARABLE,
     FIELDS,

@@ -8,9 +8,10 @@ from typing import Any
 from cells import Cell, registry
 from harness.data import sources
 from harness.settings import LANGUAGE, Settings
+from harness.settings.values import shown
 from harness.study import space
 from harness.study.arms import ArmDraft
-from harness.study.document import Path, Problem, shown
+from harness.study.document import Path, Problem
 from harness.study.fields import FIELDS
 from harness.study.model import Choices, Range
 from harness.study.parse import Parsed

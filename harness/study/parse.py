@@ -10,8 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from cells.spelling import nearest
+from harness.settings.values import shown
 from harness.study.blocks import FormBase
-from harness.study.document import Document, Path, Problem, shown
+from harness.study.document import Document, Path, Problem
 from harness.study.fields import FIELDS, TUNABLE, as_none
 from harness.study.form import form_of
 from harness.study.names import doc_at, may_be_none, near, unknown_name

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 import yaml
 
-from harness.study.document import Document, Path, Position, Problem, dotted, shown
+from harness.settings.values import shown
+from harness.study.document import Document, Path, Position, Problem, dotted
 
 MAX_BYTES: Final = 1_000_000
 

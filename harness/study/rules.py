@@ -10,10 +10,11 @@ from pathlib import Path as FilePath
 from typing import Any
 
 from cells import registry
+from harness.settings.values import shown
 from harness.study import arm_rules, space, tasks
 from harness.study.arms import ArmDraft, arm_drafts, crossed, explicit_fields
 from harness.study.blocks import ArmsBase, UntilForm
-from harness.study.document import Path, Problem, dotted, shown
+from harness.study.document import Path, Problem, dotted
 from harness.study.fields import FIELDS
 from harness.study.needs import needs_of_fields
 from harness.study.parse import Parsed

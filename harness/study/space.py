@@ -4,9 +4,10 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from harness.settings.values import shown
 from harness.study.arms import crossed, excluded, explicit_fields
 from harness.study.blocks import SINCE_2, TUNE_NAMES, ArmsBase
-from harness.study.document import Path, Problem, dotted, shown
+from harness.study.document import Path, Problem, dotted
 from harness.study.fields import FIELDS
 from harness.study.parse import Parsed
 

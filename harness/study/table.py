@@ -2,8 +2,8 @@
 
 from typing import Any
 
+from harness.settings.values import shown
 from harness.study.blocks import TUNE_NAMES
-from harness.study.document import shown
 from harness.study.fields import FIELDS, TUNABLE
 from harness.study.schema import model_schema
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from harness.data import corpora, sources
 from harness.settings import LANGUAGE, Options
+from harness.settings.values import shown
 from harness.study import space
 from harness.study.arms import ArmDraft
-from harness.study.document import Path, Problem, shown
+from harness.study.document import Path, Problem
 from harness.study.needs import possible_values
 from harness.study.parse import Parsed
 

@@ -27,7 +27,7 @@ def task_of(settings: Settings, device: torch.device, objective: str | None = No
     if settings.bidirectional and where is not None:
         raise data.DataError(
             f"bidirectional: must be false, since {where}, and a layer that reads from the end has "
-            "read it, but got bidirectional=True. Leave it out."
+            "read it, but got bidirectional=true. Leave it out."
         )
     if settings.is_of_language:
         return LanguageModelling(settings, device)

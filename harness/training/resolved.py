@@ -145,5 +145,5 @@ def _check_directions(plan: Plan) -> None:
     if plan.states and plan.settings.bidirectional:
         raise PlanError(
             "states: must be false with bidirectional layers, whose states do not follow one "
-            "another in one order, but got states=True. Leave one of the two out."
+            "another in one order, but got states=true. Leave one of the two out."
         )

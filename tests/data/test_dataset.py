@@ -132,7 +132,7 @@ def test_a_vocabulary_of_one(write, token, text, got):
             {"corpus": "python-docs", "windows": "rand"},
             "windows: must be one of .*'rand'. Did you mean 'random'",
         ),
-        ({"corpus": "text"}, "path: text needs a file, but got path=None. Add path: FILE"),
+        ({"corpus": "text"}, "path: text needs a file, but got path=none. Add path: FILE"),
         (
             {"corpus": "python-docs", "path": "a.txt"},
             "path: python-docs takes no file, but got path='a.txt'. Leave it",
@@ -144,6 +144,18 @@ def test_a_vocabulary_of_one(write, token, text, got):
         (
             {"corpus": "python-docs", "min_count": 2},
             "min_count: must be 1 for char tokens, but got min_count=2",
+        ),
+        (
+            {"corpus": "python-docs", "token": "subword"},
+            "max_vocabulary: must be 257 at least .* but got max_vocabulary=none. Write",
+        ),
+        (
+            {"corpus": "python-docs", "token": "byte", "lines": Lines("<eos>")},
+            "lines: must be left out for byte tokens, .* but got lines={end: <eos>}. Leave it out.",
+        ),
+        (
+            {"corpus": "python-docs", "lines": "sequences", "windows": "random"},
+            "but got windows='random' and max_offset=none. Leave both out.",
         ),
     ],
 )

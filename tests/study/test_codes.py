@@ -34,6 +34,20 @@ def test_a_code_is_a_mnemonic_and_its_words_are_sentences():
             assert words.endswith(".") and (words[0].isupper() or words[0] == "`"), code
 
 
+def test_a_message_shows_a_value_as_a_study_writes_it():
+    """None and true, where a study may hold them, are none and true."""
+    python_s = re.compile(r"\bgot\b[^.]*=(None|True|False)\b")
+    texts = [
+        (path.name, node.value)
+        for folder in ("study", "data", "model", "tasks", "training", "preflight")
+        for path in (ROOT / "harness" / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert sum("but got " in text for _, text in texts) > 100
+    assert [where for where, text in texts if python_s.search(text)] == []
+
+
 def test_no_code_is_written_that_the_table_lacks():
     given = set()
     for path in (ROOT / "harness" / "study").glob("*.py"):

@@ -74,7 +74,7 @@ def _problems(settings: Settings) -> list[str]:
             f"corpus={settings.corpus!r}."
         )
     if settings.path is None and settings.corpus in sources.TAKES_PATH:
-        problems.append(f"path: {settings.corpus} needs a file, but got path=None. Add path: FILE.")
+        problems.append(f"path: {settings.corpus} needs a file, but got path=none. Add path: FILE.")
     if settings.path is not None and settings.corpus not in sources.TAKES_PATH:
         problems.append(
             f"path: {settings.corpus} takes no file, but got path={settings.path!r}. Leave it out."
