@@ -3,18 +3,18 @@
 import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from harness.store import advisory_lock
-from harness.store.address import sqlite_path
+from harness.store.address import SQLITE, sqlite_path
 from harness.store.advisory_lock import AdvisoryLock, LockedError, key_of
 from harness.store.databases import is_postgresql
 from harness.store.folders import take_files
-from harness.store.locations import Locations
+from harness.store.locations import TRACKING, Locations
 
 __all__ = ["LockedError", "database_of", "held", "holder_of", "locked", "paths"]
 
@@ -27,16 +27,28 @@ Assure = Callable[..., None]
 def locked(study_name: str, locations: Locations) -> Iterator[Assure]:
     """Holds the study, and yields what makes sure that it is still held.
 
-    A kernel's file lock in the folder dies with its process. Where a store is in PostgreSQL, which
-    other machines reach, a lock in that database is held too.
+    A kernel's file lock in the folder dies with its process. Where MLflow's file lies elsewhere,
+    which another folder may name too, one beside that file is held as well; and where a store is in
+    PostgreSQL, which other machines reach, a lock in that database.
 
     Raises:
         LockedError: Another process holds it.
         FolderError: No file can be made in the folder.
     """
-    with _file_locked(study_name, locations) as (holder, assure):
-        url = database_of(locations)
+    with ExitStack() as files:
+        # Else a folder that takes no file would look like a lock that another process holds.
+        take_files(locations.folder, "folder", "Choose another with --folder.")
+        taken = [
+            files.enter_context(_file_locked(study_name, *pair))
+            for pair in _all_paths(study_name, locations)
+        ]
+        holder, url = taken[0][0], database_of(locations)
         if url is None:
+
+            def assure(*, at_once: bool = False) -> None:
+                for _, each in taken:
+                    each(at_once=at_once)
+
             yield assure
             return
         lock = AdvisoryLock(url, _key(study_name, locations), study_name, holder)
@@ -69,13 +81,10 @@ def _key(study_name: str, locations: Locations) -> int:
 
 
 @contextmanager
-def _file_locked(study_name: str, locations: Locations) -> Iterator[tuple[str, Assure]]:
-    """Holds the lock in the folder, and yields who this process is and since when, and what makes
-    sure that the file is still there: whoever removes it lets a second process in.
+def _file_locked(study_name: str, lock_path: Path, holder: Path) -> Iterator[tuple[str, Assure]]:
+    """Holds the lock of a file, and yields who this process is and since when, and what makes sure
+    that the file is still there: whoever removes it lets a second process in.
     """
-    # Else a folder that takes no file would look like a lock that another process holds.
-    take_files(locations.folder, "folder", "Choose another with --folder.")
-    lock_path, holder = paths(study_name, locations)
     lock = FileLock(lock_path)
     try:
         lock.acquire(timeout=0)
@@ -107,24 +116,44 @@ def _file_locked(study_name: str, locations: Locations) -> Iterator[tuple[str, A
         _write_new(holder, text)
         yield text, assure
     finally:
-        if is_own():  # else the file says who holds the study now
-            holder.unlink(missing_ok=True)
+        with suppress(OSError):  # a file that is left says nothing, and an error would hide others
+            if is_own():  # else the file says who holds the study now
+                holder.unlink()
         lock.release()
 
 
 def holder_of(study_name: str, locations: Locations) -> str | None:
     """Returns which process holds the study; None where none does. Nothing is made."""
-    lock_path, holder = paths(study_name, locations)
-    if lock_path.exists():
-        try:
-            with FileLock(lock_path, timeout=0):
-                pass
-        except Timeout:
-            return _who(holder)
-        except OSError:  # a lock that only its owner may take, or a folder that is read alone
-            return _who(holder) if holder.exists() else None
+    for lock_path, holder in _all_paths(study_name, locations):
+        if lock_path.exists() and (who := _file_holder(lock_path, holder)):
+            return who
     url = database_of(locations)
     return None if url is None else advisory_lock.holder_of(url, _key(study_name, locations))
+
+
+def _file_holder(lock_path: Path, holder: Path) -> str | None:
+    try:
+        with FileLock(lock_path, timeout=0):
+            return None
+    except Timeout:
+        return _who(holder)
+    except OSError:  # a lock that only its owner may take, or a folder that is read alone
+        return _who(holder) if holder.exists() else None
+
+
+def _all_paths(study_name: str, locations: Locations) -> list[tuple[Path, Path]]:
+    """Returns the files of the lock in the folder, and of that beside MLflow's file elsewhere."""
+    own, path = paths(study_name, locations), sqlite_path(locations.tracking_uri)
+    if path is None:
+        return [own]
+    file = path.resolve()
+    # Whoever names its folder alone has the first name; another file there may hold another study.
+    is_default = TRACKING == f"{SQLITE}{file.name}"
+    beside = paths(
+        study_name if is_default else f"{study_name}.{file.name}", Locations(file.parent)
+    )
+    is_same = beside[0] == own[0].parent.resolve() / own[0].name
+    return [own] if is_same else [own, beside]
 
 
 def paths(study_name: str, locations: Locations) -> tuple[Path, Path]:

@@ -69,3 +69,44 @@ def test_no_name_leaves_its_folder(tmp_path, name):
 def test_a_hint_holds_no_password(tmp_path):
     locations = Locations(tmp_path, "https://me:s3cret@host", "postgresql://me:s3cret@host/db")
     assert "s3cret" not in locations.options and "https://me:***@host" in locations.options
+
+
+@pytest.mark.parametrize("name", ["mlflow.db", "all.db"])
+def test_a_file_of_mlflows_that_two_folders_name_holds_its_study_once(tmp_path, name):
+    shared, (first, second) = tmp_path / "shared", (tmp_path / "first", tmp_path / "second")
+    shared.mkdir()
+    of = {folder: Locations(folder, f"sqlite:///{shared / name}") for folder in (first, second)}
+    with locked("small", of[first]) as assure:
+        assure()
+        assert holder_of("small", of[second]).startswith("process ")
+        with pytest.raises(LockedError, match="held by process"), locked("small", of[second]):
+            pass
+        others = [("large", of[second]), ("small", Locations(second, f"sqlite:///{shared}/b.db"))]
+        for study, locations in others:
+            with locked(study, locations):
+                pass
+        for lock in shared.glob(".small*.lock"):
+            lock.unlink()
+        with pytest.raises(LockedError, match="was removed or replaced"):
+            assure()
+    assert holder_of("small", of[second]) is None
+
+
+def test_a_folder_and_another_that_names_its_file_hold_a_study_once(tmp_path):
+    own, other = tmp_path / "own", tmp_path / "other"
+    elsewhere = Locations(other, f"sqlite:///{own}/mlflow.db")
+    with locked("small", Locations(own)):
+        with pytest.raises(LockedError, match="held by process"), locked("small", elsewhere):
+            pass
+    with locked("small", elsewhere):
+        with pytest.raises(LockedError, match="held by process"), locked("small", Locations(own)):
+            pass
+
+
+def test_a_name_of_the_holder_that_cannot_be_removed_hides_no_reason(tmp_path):
+    locations = Locations(tmp_path)
+    with pytest.raises(ValueError, match="the reason"), locked("small", locations):
+        (tmp_path / ".small.holder.lock").unlink()
+        (tmp_path / ".small.holder.lock").mkdir()
+        raise ValueError("the reason")
+    assert holder_of("small", locations) is None
