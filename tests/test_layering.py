@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.training import remote
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # From the ground up. A room imports those of its own floor and of the floors below.
@@ -264,3 +266,11 @@ def test_what_is_allowed_passes(tmp_path, file, text):
     path.parent.mkdir(parents=True)
     path.write_text(text)
     assert problems_of(tmp_path) == []
+
+
+def test_all_that_a_worker_loads_is_compared_between_nodes():
+    rooms = {room for floor in WORKERS for room in floor} - {"cells", "layer"}
+    places = [ROOT / "cells", *(ROOT / "harness" / room for room in rooms)]
+    wanted = [file for place in places for file in place.rglob("*.py")]
+    wanted += [file for place in places if (file := place.with_suffix(".py")).is_file()]
+    assert len(wanted) > 100 and set(wanted) <= set(remote.code_files())

@@ -100,14 +100,19 @@ def versions() -> dict[str, str]:
 
 def _code() -> str:
     """Returns a digest of the files that a worker's numbers come from."""
-    root = Path(__file__).resolve().parent.parent.parent
-    parts = ("cells", *(f"harness/{part}" for part in ("data", "engine", "model", "tasks")))
-    folders = [root / part for part in (*parts, "harness/training")]
-    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE]
     digest = hashlib.sha256()
-    for file in sorted(files):
-        digest.update(f"{file.relative_to(root).as_posix()}\0".encode() + file.read_bytes())
+    for file in code_files():
+        digest.update(f"{file.relative_to(_ROOT).as_posix()}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:12]
 
 
+def code_files() -> list[Path]:
+    """Returns the files of all that a worker loads, draws and defaults among it."""
+    parts = ("data", "engine", "model", "settings", "tasks", "training")
+    folders = [_ROOT / "cells", *(_ROOT / "harness" / part for part in parts)]
+    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in _CODE]
+    return sorted([*files, *(_ROOT / "harness").glob("*.py")])
+
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
 _CODE = (".py", ".h", ".cpp")
