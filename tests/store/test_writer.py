@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from written_runs import Recorder, record, start, updates
 
+from harness.store import writer as writing
 from harness.store.address import StoreError
 from harness.store.soundness import doubled_points
 from harness.study.units import Phase, RunKey, Unit
