@@ -19,6 +19,7 @@ from harness.report.searches import (
     space_of,
     value_text,
 )
+from harness.report.sentences import listed
 from harness.report.tables import Section
 from harness.report.tried import ENDS, counted
 from harness.store.frames import excerpt
@@ -89,7 +90,7 @@ def _clause(search: Search, field: str, domain: Domain) -> str:
 
 def _searched(domain: Domain) -> str:
     if isinstance(domain, Choices):
-        return f"among {_listed([value_text(choice) for choice in domain.choices])}"
+        return f"among {listed([value_text(choice) for choice in domain.choices])}"
     ratio = domain.high / domain.low if domain.log else 0.0
     factor = (
         f" (a factor of {ratio:,.0f})"
@@ -108,9 +109,7 @@ def _extent(search: Search, field: str, domain: Domain) -> str:
     """
     values = search.values(search.near, field)
     if isinstance(domain, Choices):
-        return (
-            f"at {_listed([value_text(choice) for choice in domain.choices if choice in values])}"
-        )
+        return f"at {listed([value_text(choice) for choice in domain.choices if choice in values])}"
     low, high = min(values), max(values)
     others = search.values(search.worse, field)
     below, above = [v for v in others if v < low], [v for v in others if v > high]
@@ -129,10 +128,6 @@ def _width(domain: Range, values: Sequence[Any]) -> float:
 
 def _factor(value: float) -> str:
     return f"{value:.2f}" if value < 2 else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
-
-
-def _listed(texts: Sequence[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
 
 
 def sensitivity_section(study: Study, trials: pd.DataFrame) -> Section | None:
@@ -291,7 +286,7 @@ def _levels(search: Search) -> tuple[str, str, str, str]:
     started = firsts[firsts.index.isin(search.finished.index)]
     best = search.finished.groupby("repeat")["loss"].min()
     ends = firsts["state"].mask(firsts["not_learned"].fillna(False).astype(bool), "not learned")
-    first_text = _listed(list(dict.fromkeys(ends))) if len(firsts) else ""
+    first_text = listed(list(dict.fromkeys(ends))) if len(firsts) else ""
     gain = ""
     if len(started):
         first = float(started["loss"].mean())

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.study import Study
+from harness.study.units import Phase
 from harness.tasks.objective import loss_of
 from harness.training.messages import RESULTS, RunState
 from harness.tuning.tried import TrialEnd, TriedSetting
@@ -62,6 +63,12 @@ def counted(runs: pd.DataFrame, ends: Sequence[str]) -> dict[str, int]:
     states = runs["state"].where(~is_not_learned(runs), "not learned")
     shown = (ends[0], "not learned", *ends[1:])
     return {str(end): int((states == end).sum()) for end in shown}
+
+
+def num_trials(runs: pd.DataFrame) -> int:
+    """Returns how many trials of one arm have ended with a seed at least."""
+    is_ended = (runs["phase"] == Phase.TRIAL) & runs["state"].isin(ENDS)
+    return len(runs[is_ended].drop_duplicates(["repeat", "index"]))
 
 
 def whole(num_seeds: int, trials: pd.DataFrame) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from harness.report import comparability
-from harness.report.tried import ENDS, whole
+from harness.report.tried import num_trials, whole
 from harness.results.comparands import Comparand
 from harness.results.searched import acting
 from harness.settings import Settings
@@ -46,15 +46,10 @@ def study_of(comparands: Sequence[Comparand], rows: Sequence[pd.DataFrame]) -> S
 def _tune(rows: Sequence[pd.DataFrame]) -> Tune | None:
     """Returns a search of as many trials as each of these arms had in each of its repeats."""
     num_repeats = _num_repeats(rows[0])
-    num_trials = min(map(_num_trials, rows))
-    if not num_trials and num_repeats == 1:
+    least = min(map(num_trials, rows))
+    if not least and num_repeats == 1:
         return None
-    return Tune({}, num_trials // num_repeats, 1, "random", "none", 0, num_repeats)
-
-
-def _num_trials(rows: pd.DataFrame) -> int:
-    trials = rows[(rows["phase"] == Phase.TRIAL) & rows["state"].isin(ENDS)]
-    return len(trials.drop_duplicates(["repeat", "index"]))
+    return Tune({}, least // num_repeats, 1, "random", "none", 0, num_repeats)
 
 
 def _replicate(comparands: Sequence[Comparand], baseline_rows: pd.DataFrame) -> Replicate:

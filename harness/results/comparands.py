@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.report import comparability
 from harness.report.tables import Section
-from harness.report.tried import ENDS
+from harness.report.tried import num_trials
 from harness.results.names import Selection
 from harness.settings import EXECUTION, Settings, all_values, from_dict
 from harness.study.units import Phase
@@ -201,8 +201,7 @@ def _num_trials(selection: Selection) -> int:
     runs = selection.arm_runs
     if selection.is_run or selection.unit.repeat:
         runs = runs[runs["repeat"] == selection.unit.repeat]
-    is_ended = (runs["phase"] == Phase.TRIAL) & runs["state"].isin(ENDS)
-    return len(runs[is_ended].drop_duplicates(["repeat", "index"]))
+    return num_trials(runs)
 
 
 def _distinct(values: list[Any]) -> list[Any]:

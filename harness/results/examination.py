@@ -16,7 +16,7 @@ from harness.store.counting import counting, counting_arm, has_result, is_over
 from harness.store.kept import search_affixes
 from harness.store.locations import Locations
 from harness.store.lock import holder_of
-from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, StudyReader, draw_of, phase_of
+from harness.store.reader import ARM_PHASE, StudyReader, key_of, phase_of
 from harness.store.reader import unit_of as unit_of_run
 from harness.store.rows import MetricPoint, RunRow
 from harness.store.spool import unused
@@ -84,9 +84,8 @@ class Examination:
         for row in self._rows:
             if phase_of(row) == ARM_PHASE:
                 self._arms.setdefault(unit_of_run(row), []).append(row)
-            elif phase_of(row) != SUPERSEDED_PHASE:
-                place = Phase(phase_of(row)), int(row.tags["index"]), draw_of(row)
-                self._runs.setdefault(RunKey(unit_of_run(row), *place), []).append(row)
+            elif key := key_of(row):
+                self._runs.setdefault(key, []).append(row)
 
     def findings(self) -> Iterator[Finding]:
         """Yields what is wrong with the study."""

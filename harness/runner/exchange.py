@@ -312,7 +312,7 @@ def _record(scheduler: Scheduler, messages: Sequence[Message]) -> None:
         for run in sorted(scheduler.record(batch)):  # all seeds of a trial go together
             pruned.add(run)
             scheduler.record([pruned_at(last[run], loss, last[run].time)])
-    scheduler.writer.flush()
+    scheduler.writer.drain()
     scheduler.searches.tell_finished()
 
 

@@ -59,7 +59,7 @@ def _write(scheduler: Scheduler, report: Report, going_on: Collection[Unit]) -> 
         is_over = unit not in going_on
         run_id = writer.summarize_arm(unit, metrics, files, tags, is_over)
         report_run = run_id if files else report_run
-    writer.color(scheduler.page.colors)
+    writer.call(lambda own: own.color(scheduler.page.colors))
     links = page_texts.links(writer.experiment_id, live_page.keys(study), report_run)
     writer.describe(page_texts.description(report, links))
     live_page.set_views(study, writer, levels=_levels(scheduler))

@@ -77,7 +77,8 @@ def measure(scheduler: Scheduler) -> float:
 @signals.held()
 def store_timings(scheduler: Scheduler, measurements: Sequence[Measurement]) -> None:
     """Stores the runtime phase, whole."""
-    scheduler.writer.store_timings(pd.DataFrame([asdict(timed) for timed in measurements]))
+    timings = pd.DataFrame([asdict(timed) for timed in measurements])
+    scheduler.writer.call(lambda writer: writer.store_timings(timings))
     scheduler.note(timed=_digest(scheduler))
 
 

@@ -132,7 +132,7 @@ class Scheduler:
         self.settings = {unit: arms[unit.first_repeat] for unit in self.units}
         identity = study.identity()
         self.writer.call(lambda writer: writer.set_identity(identity))
-        self.writer.call(lambda writer: writer.store_study_file(study.text, "study.yaml"))
+        self.writer.call(lambda writer: writer.store_study_file(study.text))
         origin = Origin(None if study.path is None else str(study.path), study.overrides)
         texts = tuple(facts.to_json() for facts in data.facts_of(self.datasets.values()))
         self.note(

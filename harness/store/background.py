@@ -9,8 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-import pandas as pd
-
 from harness.store.address import sqlite_path
 from harness.store.handover import Doer, Handover
 from harness.store.lock import Assure, held
@@ -168,8 +166,6 @@ class BackgroundWriter:
         """Waits until all that was handed over is stored."""
         self.call(lambda _: None)
 
-    flush = drain
-
     def resume(self) -> None:
         """Writes what an earlier launch could not; it is over when this returns."""
         self._handover.resume()
@@ -205,14 +201,6 @@ class BackgroundWriter:
         return self.call(
             lambda writer: writer.summarize_arm(unit, metrics, artifacts, tags, is_over)
         )
-
-    def color(self, colors: Mapping[str, str]) -> None:
-        """Has the page draw every run in its arm's colour."""
-        self.call(lambda writer: writer.color(colors))
-
-    def store_timings(self, timings: pd.DataFrame) -> None:
-        """Keeps the raw repeats of the runtime phase."""
-        self.call(lambda writer: writer.store_timings(timings))
 
     # The thread's side
 

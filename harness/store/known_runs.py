@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from harness.store.counting import counting, counting_arm
 from harness.store.entries import Entry
-from harness.store.reader import ARM_PHASE, SUPERSEDED_PHASE, draw_of, phase_of, unit_of
+from harness.store.reader import ARM_PHASE, key_of, phase_of, unit_of
 from harness.store.rows import RunRow
-from harness.study.units import Phase, RunKey, Unit
+from harness.study.units import RunKey, Unit
 
 
 class KnownRuns:
@@ -34,11 +34,9 @@ class KnownRuns:
                 is_loaded = not run.metrics
                 params = dict(run.params) if is_loaded else {}
                 self.entries[run.run_id] = Entry(run.run_id, run.status, params, is_loaded)
-            phase, unit = phase_of(run), unit_of(run)
-            if phase == ARM_PHASE:
-                arms.setdefault(unit, []).append(run)
-            elif phase != SUPERSEDED_PHASE:
-                key = RunKey(unit, Phase(phase), int(run.tags["index"]), draw_of(run))
+            if phase_of(run) == ARM_PHASE:
+                arms.setdefault(unit_of(run), []).append(run)
+            elif key := key_of(run):
                 places.setdefault(key, []).append(run)
         for unit, own in arms.items():
             self.arms[unit] = self.entries[counting_arm(own, stored).run_id]

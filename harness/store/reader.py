@@ -121,10 +121,10 @@ class StudyReader:
         return _whole(
             frames.curves,
             [
-                (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
+                (unit_of(run), phase_of(run), int(run.tags["index"]), _draw_of(run), content)
                 for run in self._counting()
                 if phase_of(run) != ARM_PHASE
-                and (only is None or _key_of(run) in only)
+                and (only is None or key_of(run) in only)
                 and (content := self._source.artifact(run, "curve.csv")) is not None
             ],
         )
@@ -149,7 +149,7 @@ class StudyReader:
         return _whole(
             frames.states,
             [
-                (unit_of(run), phase_of(run), int(run.tags["index"]), draw_of(run), content)
+                (unit_of(run), phase_of(run), int(run.tags["index"]), _draw_of(run), content)
                 for run in self._counting()
                 if phase_of(run) == Phase.REPLICATE
                 and (content := self._source.artifact(run, STATES_FILE)) is not None
@@ -236,7 +236,7 @@ class StudyReader:
         """Returns what :meth:`search` finds, but one run of each place: no seed counts twice."""
         by_key: dict[RunKey | str, list[RunRow]] = {}
         for run in self.search(phase):
-            by_key.setdefault(_key_of(run) or run.run_id, []).append(run)
+            by_key.setdefault(key_of(run) or run.run_id, []).append(run)
         return [counting(found) for found in by_key.values()]
 
     def _arms(self) -> dict[Unit, RunRow]:
@@ -316,7 +316,7 @@ def _samples(content: bytes) -> list[dict[str, Any]]:
 def _has_place(run: RunRow) -> bool:
     """Returns whether the tags of a run say where it belongs."""
     try:
-        numbers = [unit_of(run).repeat, draw_of(run), int(run.tags.get("index", 0))]
+        numbers = [unit_of(run).repeat, _draw_of(run), int(run.tags.get("index", 0))]
     except (KeyError, ValueError):
         return False
     is_single = phase_of(run) != ARM_PHASE
@@ -325,12 +325,12 @@ def _has_place(run: RunRow) -> bool:
     return known and within and ("index" in run.tags or not is_single)
 
 
-def _key_of(run: RunRow) -> RunKey | None:
+def key_of(run: RunRow) -> RunKey | None:
     """Returns the key of a stored run; None for an arm's own and for one that was put aside."""
     phase = phase_of(run)
     if phase not in tuple(Phase):
         return None
-    return RunKey(unit_of(run), Phase(phase), int(run.tags["index"]), draw_of(run))
+    return RunKey(unit_of(run), Phase(phase), int(run.tags["index"]), _draw_of(run))
 
 
 def phase_of(run: RunRow) -> str:
@@ -338,7 +338,7 @@ def phase_of(run: RunRow) -> str:
     return run.tags["phase"]
 
 
-def draw_of(run: RunRow) -> int:
+def _draw_of(run: RunRow) -> int:
     """Returns which of its setting's seeds a stored run has."""
     return int(run.tags.get("draw", 0))
 

@@ -36,14 +36,9 @@ JOURNAL_REMEDY = (
 Answer = TypeVar("Answer")
 
 
-def check_database(path: Path, *, whole: bool = False) -> None:
-    """Raises StoreError where a SQLite file that exists is damaged; it costs next to nothing.
-
-    Args:
-        path: The file; one that does not exist passes.
-        whole: Read all of it, which takes seconds where it is large.
-    """
-    if fault := database_fault(path, whole=whole):
+def check_database(path: Path) -> None:
+    """Raises StoreError where a SQLite file that exists is damaged; it costs next to nothing."""
+    if fault := database_fault(path, whole=False):
         raise StoreError(f"{path}: must be a whole SQLite database, but {fault}. {REMEDY}")
 
 

@@ -40,6 +40,7 @@ from harness.store.experiment import (
     set_view,
     store_files,
 )
+from harness.store.kept import STUDY_FILE
 from harness.store.known_runs import KnownRuns
 from harness.store.notes import (
     StudyNotes,
@@ -297,9 +298,9 @@ class StudyWriter:
     # The study
 
     @timed
-    def store_study_file(self, text: str, name: str) -> None:
+    def store_study_file(self, text: str) -> None:
         """Keeps the study as it was read with every arm, those to come included."""
-        self._study_file = {name: text}
+        self._study_file = {STUDY_FILE: text}
         for arm_run in self._known.arms.values():
             store_files(self._client, arm_run.run_id, self._study_file)
 

@@ -29,7 +29,7 @@ def plant(folder, path, overrides, arms):
         writer.end_run(
             run_id, "finished", {}, {"objective": 5.0, "test/loss": 1.6}, {"curve.csv": ""}
         )
-    writer.store_study_file(planned.text, "study.yaml")
+    writer.store_study_file(planned.text)
     writer.close()
     return folder
 
@@ -134,9 +134,8 @@ def test_a_kept_file_of_a_part_alone_says_what_it_lacks(tmp_path, monkeypatch, c
     """Studies that an earlier merge brought together kept the file of one part."""
     path = wide(tmp_path / "here")
     folder = plant(tmp_path / "here", path, (), ["narrow", "wide"])
-    writer_of(folder, "small").store_study_file(
-        path.read_text().replace("    middle: {hidden_size: 8}\n", ""), "study.yaml"
-    )
+    part = path.read_text().replace("    middle: {hidden_size: 8}\n", "")
+    writer_of(folder, "small").store_study_file(part)
     for command in ("status", "report", "run"):
         code, out, errors = cli(monkeypatch, capsys, command, "small", "--folder", folder)
         assert (code, out) == (2, "")

@@ -83,7 +83,7 @@ def without_its_cell(tmp_path):
     key = RunKey(Unit("wide"), Phase.REPLICATE, 0)
     run_id = writer.open_run(key, "", {"hidden_size": 16}, {"seed": "1000"})
     writer.end_run(run_id, "finished", {}, {"objective": 5.0, "test/loss": 1.6})
-    writer.store_study_file(planned.text, "study.yaml")
+    writer.store_study_file(planned.text)
     (tmp_path / "mine.py").unlink()
     return path, planned
 

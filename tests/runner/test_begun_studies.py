@@ -99,7 +99,7 @@ def test_an_interrupted_study_goes_on_in_other_packs(tmp_path):
     half = scheduler_of(path, tmp_path)
     first_pack = pack.Pack(half.next_plans()[0])
     half.record(first_pack.advance())
-    half.writer.flush()
+    half.writer.drain()
     first_pack.close()
     report, _ = run(path, tmp_path, overrides=("fix.pack_size=2", "fix.threads=1"))
     assert not report.missing and "running" not in set(store_of(tmp_path).runs()["state"])

@@ -13,6 +13,7 @@ from written_runs import Recorder, start, tags_of
 
 from harness.store import experiment, notes, patience
 from harness.store.address import StoreError, absolute_uri
+from harness.store.kept import STUDY_FILE
 from harness.store.source import experiment_ids
 from harness.store.writer import StudyWriter
 
@@ -125,10 +126,10 @@ def test_a_store_that_cannot_be_reached_is_an_error_with_a_remedy(tmp_path, monk
 
 def test_every_arm_keeps_the_study_file(writer):
     start(writer, arm="lstm")
-    writer.store_study_file("study: s\n", "s.yaml")
+    writer.store_study_file("study: s\n")
     start(writer, arm="gru")
     stored = [
-        writer.reader.artifact(run.run_id, "s.yaml")
+        writer.reader.artifact(run.run_id, STUDY_FILE)
         for run in writer.reader.search()
         if run.tags["phase"] == "arm"
     ]
