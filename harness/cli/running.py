@@ -80,7 +80,7 @@ def run(
         locations=locate(study, folder, tracking, storage),
         force=force,
         new=new,
-        started=_began(),
+        begun=_began(),
         verbose=verbose,
         executor=kind,
         address=address,
@@ -90,20 +90,20 @@ def run(
 
 
 def _began() -> float:
-    """Returns when this process began, in Unix seconds.
+    """Returns when this process began, by ``time.monotonic``, which nobody sets back.
 
     Linux counts a process's age from the machine's own start, which psutil knows to a second only.
     """
     if not hasattr(time, "CLOCK_BOOTTIME"):
         import psutil
 
-        return float(psutil.Process().create_time())
+        return time.monotonic() - (time.time() - float(psutil.Process().create_time()))
     fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     after_boot = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     while True:  # until both clocks are read at one moment: a pause between them counts twice
-        now = time.time()
+        now = time.monotonic()
         age = time.clock_gettime(time.CLOCK_BOOTTIME) - after_boot
-        if 0 <= time.time() - now < CLOCK_SECONDS:
+        if time.monotonic() - now < CLOCK_SECONDS:
             return now - age
 
 

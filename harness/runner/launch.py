@@ -73,7 +73,7 @@ def run(
     force: bool = False,
     new: bool = False,
     console: Console | None = None,
-    started: float | None = None,
+    begun: float | None = None,
     verbose: bool = False,
     executor: str = "inline",
     address: str = "auto",
@@ -88,7 +88,7 @@ def run(
         force: Run a design that cannot reach its own threshold.
         new: Put an earlier study of this name aside.
         console: Where progress and report are printed; standard output by default.
-        started: When the person began to wait, in Unix seconds; now by default.
+        begun: When the person began to wait, by ``time.monotonic``; now by default.
         verbose: Print the whole report, and not the verdicts alone.
         executor: Where packs train: ``inline``, in this process, or on a cluster of ``ray``.
         address: The cluster's: ``auto``, ``local`` or HOST:PORT.
@@ -98,7 +98,7 @@ def run(
         LockedError: The study is being run.
         KeyboardInterrupt: As it came; the next run goes on from there.
     """
-    started = time.time() if started is None else started
+    begun = time.monotonic() if begun is None else begun
     locations = locations or Locations(Path.cwd())
     display = Display(console or screen())
     with held_study(path, overrides, locations, force, new=new) as (study, assure):
@@ -110,7 +110,7 @@ def run(
             _tell_of_missing_artifacts(study, locations, display)
             report = finished_report(study, locations)
             if report is not None:
-                overhead = Overhead(time.time() - started, 0.0, 0.0, 0.0, 0.0)
+                overhead = Overhead(time.monotonic() - begun, 0.0, 0.0, 0.0, 0.0)
                 _show(report, overhead, study, locations, display, verbose)
                 return report
         is_first = new or not holds_study(locations.tracking_uri, study.name)
@@ -125,7 +125,7 @@ def run(
             scheduler.executor = trains
             texts.clear()  # the scheduler holds them, and needed to read none of them again
             with closing(scheduler):
-                return _run(scheduler, started, verbose, is_checked=is_first)
+                return _run(scheduler, begun, verbose, is_checked=is_first)
 
 
 def _texts_of_sound_runs(study: Study, display: Display) -> "dict[str, Data]":
@@ -202,14 +202,14 @@ def open_scheduler(
     return Scheduler(study, locations, display, assure)
 
 
-def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool) -> "Report":
+def _run(scheduler: "Scheduler", begun: float, verbose: bool, is_checked: bool) -> "Report":
     """Runs what is missing, after a look at whether it can train where none was taken before."""
     from harness.engine import beside
     from harness.preflight.faults import check_runs
     from harness.runner import publisher, runtime_phase
 
     study, display = scheduler.study, scheduler.display
-    start_up = time.time() - started - scheduler.store_seconds
+    start_up = time.monotonic() - begun - scheduler.store_seconds
     plans = scheduler.next_plans()
     if plans or runtime_phase.timing_plans(scheduler):
         if not is_checked:
@@ -232,14 +232,14 @@ def _run(scheduler: "Scheduler", started: float, verbose: bool, is_checked: bool
         display.say(f"runtime: not measured, {type(error).__name__}: {error}", "yellow")
     report = scheduler.report()
     publisher.publish(scheduler, report)
-    first_update = scheduler.first_update_time
+    first_update = scheduler.first_update
     overhead = Overhead(
-        total=time.time() - started,
+        total=time.monotonic() - begun,
         train=scheduler.train_seconds,
         timing=timing_seconds,
         start_up=start_up,
         stores=scheduler.store_seconds,
-        first_update=None if first_update is None else first_update - started,
+        first_update=None if first_update is None else first_update - begun,
     )
     _show(report, overhead, study, scheduler.locations, display, verbose)
     return report

@@ -68,7 +68,7 @@ class Scheduler:
         resolve_notes: What is done otherwise than asked for, as engines that were passed over.
         train_seconds: Wall seconds of training so far, without what the stores took.
         has_recorded: Whether anything was recorded, so that the page shows no report.
-        first_update_time: When the first update of this process had ended, in Unix seconds; None
+        first_update: When the first update of this process had ended, by ``time.monotonic``; None
             before any has.
     """
 
@@ -91,7 +91,7 @@ class Scheduler:
         self.executor: executor.Executor = executor.Inline()
         self.train_seconds = 0.0
         self.has_recorded = False
-        self.first_update_time: float | None = None
+        self.first_update: float | None = None
         self._begun: dict[str, float] = {}
         resolved, self.resolve_notes = resolve(study)
         arms = {Unit.parse(key): settings for key, settings in resolved.items()}
@@ -340,13 +340,17 @@ class Scheduler:
             checkpoint.remove(self.locations.checkpoints(self.study.name), str(key))
 
     def _note_first_update(self, messages: Sequence[Message]) -> None:
-        """Notes when the first update ended: a median update after its run began."""
-        for message in messages if self.first_update_time is None else ():
+        """Notes when the first update ended: a median update after its run began.
+
+        Of a worker's clock, which may be another machine's or be set, it counts what has passed.
+        """
+        for message in messages if self.first_update is None else ():
             if isinstance(message, RunStarted):
                 self._begun[message.run] = message.time
             elif isinstance(message, Evaluation):
                 update_seconds = message.metrics.get("update_seconds_p50", 0.0)
-                self.first_update_time = self._begun[message.run] + update_seconds
+                passed = message.time - self._begun[message.run] - update_seconds
+                self.first_update = time.monotonic() - max(0.0, passed)
                 return
 
     def _remaining_updates(self, plans: Sequence[Plan]) -> int:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from harness.preflight.design import DesignError
 from harness.results import export, status
 from harness.results.open import NothingError
 from harness.runner import exchange
+from harness.runner.executor import Inline
 from harness.runner.finished import finished_report
 from harness.runner.recorder import RunRecorder
 from harness.store.identity import IdentityError
@@ -209,6 +211,24 @@ def test_trained_elsewhere_equals_trained_here(tmp_path, finished):
     for again in (first, records):  # a second time
         said = exchange.ingest_records(path, again, locations=locations)
         assert "0 runs and 0 timings stored" in said
+
+
+def test_a_clock_that_is_set_back_makes_no_launch_shorter(tmp_path, monkeypatch):
+    clock, hours, execute = time.time, [0], Inline.execute
+
+    def set_back_while_training(*arguments):
+        hours[0] += 1
+        execute(*arguments)
+        hours[0] += 1
+
+    monkeypatch.setattr(time, "time", lambda: clock() - 3600 * hours[0])
+    monkeypatch.setattr(Inline, "execute", set_back_while_training)
+    path = small_study.write(tmp_path, trials=1, seeds=1)
+    _, said = run(path, tmp_path, force=True)
+    (line,) = [line for line in said.splitlines() if line.startswith("This launch took ")]
+    assert hours[0] >= 2 and "first update after" in line and "-" not in line.replace("-up", ""), (
+        line
+    )
 
 
 def test_equal_arms_are_identical(tmp_path):
