@@ -277,10 +277,15 @@ def _conflicts(name: str, first: Part, second: Part) -> Iterator[str]:
     ended, others = first.ended(), second.ended()
     for arm in ended.keys() & others.keys():
         doubled = [place for place in ended[arm] if place in others[arm]]
-        remedy = f"harness clean {name} --arm {arm}{second.locations.options} --yes"
+        num_first, num_second = len(ended[arm]), len(others[arm])
+        fewer, where = (first if num_first < num_second else second), "one"
+        if num_first != num_second:
+            few, many = sorted((num_first, num_second))
+            where = f"{fewer.folder}, which has {few} of its runs, and the other {many}"
+        remedy = f"harness clean {name} --arm {arm}{fewer.locations.options} --yes"
         yield (
             f"{name}: {arm} must have run in one folder alone, but has in {folders} "
-            f"({_described(doubled, ended[arm], others[arm])}). Remove it from one: {remedy}"
+            f"({_described(doubled, ended[arm], others[arm])}). Remove it from {where}: {remedy}"
         )
     pins = {arm: pin for arm, pin in first.notes.pinned.items() if arm in second.notes.pinned}
     others_pins = {arm: second.notes.pinned[arm] for arm in pins}

@@ -179,6 +179,21 @@ def test_all_that_is_in_the_way_is_told_and_nothing_is_made(planted, tmp_path):
     assert not (tmp_path / "goal").exists() and not (tmp_path / "absent").exists()
 
 
+@pytest.mark.parametrize("is_first", [False, True])
+def test_an_arm_of_two_folders_is_removed_where_fewer_of_its_runs_have_ended(
+    planted, tmp_path, is_first
+):
+    part = plant(tmp_path / "part", "lstm", states=("finished",))
+    folders = [part, planted[0]] if is_first else [planted[0], part]
+    with pytest.raises(
+        MergeError, match=f"Remove it from {part}, which has 1 of its runs, and"
+    ) as told:
+        bring(folders, tmp_path / "goal")
+    assert str(told.value).endswith(
+        f"the other 2: harness clean wide --arm lstm --folder {part} --yes"
+    )
+
+
 def test_a_study_that_is_run_is_left_alone(planted, tmp_path):
     with locked("wide", Locations(planted[1])), pytest.raises(LockedError, match="'wide' is held"):
         bring(planted, tmp_path / "goal")
