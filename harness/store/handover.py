@@ -12,13 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from harness.store import patience, signals
 from harness.store.advisory_lock import LockedError
+from harness.store.operations import Operation
 from harness.store.patience import Check, Say, is_lasting
-from harness.store.spool import MAX_BYTES, Spool, num_bytes_of
+from harness.store.spool import MAX_BYTES, Spool
 
 FLUSH_SECONDS = 3.0
 """How long an operation waits for others that are written with it, unless it is urgent."""
@@ -30,6 +31,8 @@ MAX_WAITING_BYTES = 64 * 2**20
 """About how much memory operations may take; above it they go to the file."""
 CLOSE_SECONDS = 3.0
 """How long an end waits for the store before what is left goes to the file."""
+LAST_SECONDS = 30.0
+"""How long it waits on for a store that works, where the file cannot be written."""
 
 
 @dataclass(frozen=True)
@@ -45,21 +48,6 @@ class Doer:
     do: Callable[..., None]
     is_kept: bool = True
     is_urgent: bool = False
-
-
-@dataclass
-class _Operation:
-    """What is to be done: a name and arguments, or a function whose result is awaited."""
-
-    name: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    function: Callable[[], Any] | None = None
-    result: Any = None
-    done: threading.Event = field(default_factory=threading.Event)
-    since: float = field(default_factory=time.monotonic)
-
-    def __post_init__(self) -> None:
-        self.num_bytes = num_bytes_of(self.arguments)
 
 
 class Handover:
@@ -105,9 +93,9 @@ class Handover:
         self._spool, self._say, self._check = spool, say, check
         self._is_spooling = self._is_told = self._is_ending = self.is_left = False
         self._is_wanted = self._is_closing = False
-        self._waiting: deque[_Operation] = deque()
+        self._waiting: deque[Operation] = deque()
         self._waiting_bytes = 0
-        self._last: deque[_Operation] = deque()  # what follows all that is in the file
+        self._last: deque[Operation] = deque()  # what follows all that is in the file
         self._asked_since: float | None = None
         self._slowness = 1  # a store that was told to be slow is told again when it is slower
         self._why = ""
@@ -124,12 +112,12 @@ class Handover:
         while self._spool.num_bytes > MAX_BYTES:
             patience.pause(patience.PAUSE_SECONDS, self._check)
             self._look()
-        self._add(_Operation(name, arguments))
+        self._add(Operation(name, arguments))
 
     @signals.held()
     def call(self, function: Callable[[], Any]) -> Any:
         """Returns what a function returns, which the thread calls when all before it is stored."""
-        operation = _Operation("call", function=function)
+        operation = Operation("call", function=function)
         self._add(operation)
         begun = time.perf_counter()
         try:
@@ -185,36 +173,32 @@ class Handover:
         """Ends the thread; what the store has not taken goes to the file.
 
         So it does where the store lacks room or a right: the file may lie on another disk, or fit
-        into what is left. Who holds the study no more leaves its file alone.
+        into what is left. Where the file cannot be written, the store alone can take what is left.
+        Who holds the study no more leaves its file alone.
 
         Returns:
             Whether the thread has ended. One that still waits for the store uses its connections,
             and whoever closed them would end the process by a signal.
         """
-        end = time.monotonic() + CLOSE_SECONDS
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
-        while self._is_alive() and self._has_work() and time.monotonic() < end:
-            time.sleep(patience.PAUSE_SECONDS)
-        with self._changed:
-            self._is_ending = True
-            is_left = self._has_records() and (self._error is None or is_lasting(self._error))
-            self._changed.notify_all()
-            try:
-                if is_left:
-                    self._begin_spool()
-            except OSError as error:  # it must not hide why the launch ends
-                is_left = False
-                num_lost = sum(map(self._is_kept, self._waiting))
-                self._say(
-                    f"{error.strerror}: {self._spool.path}; the {num_lost} records that the store "
-                    "has not taken are lost, and their runs are trained again",
-                    "yellow",
-                )
+        lacking = self._end_after(CLOSE_SECONDS)
+        if lacking is not None and self._is_alive() and not self._why:  # it is slow
+            lacking = self._end_after(LAST_SECONDS)
+        if lacking is not None:  # it must not hide why the launch ends
+            with self._changed:
+                self._is_ending = True
+                self._changed.notify_all()
+            num_lost = sum(map(self._is_kept, self._waiting))
+            self._say(
+                f"{lacking.strerror}: {self._spool.path}; the {num_lost} records that the store "
+                "has not taken are lost, and their runs are trained again",
+                "yellow",
+            )
         if self._thread is not None:
-            self._thread.join(0.0 if is_left else CLOSE_SECONDS)
-        if is_left:
+            self._thread.join(0.0 if self.is_left else CLOSE_SECONDS)
+        if self.is_left:
             why = f"the store does not answer ({self._why or 'it is busy'}): "
             self._say(
                 f"{why if self._error is None else ''}what the store has not taken waits in "
@@ -222,11 +206,30 @@ class Handover:
                 "yellow",
             )
         is_of_earlier = self._error is not None and self._is_spooling
-        self._spool.close(keep=is_left or is_of_earlier)
-        self.is_left = is_left
+        self._spool.close(keep=self.is_left or is_of_earlier)
         return not self._is_alive()
 
-    def _add(self, operation: _Operation) -> None:
+    def _end_after(self, seconds: float) -> OSError | None:
+        """Ends once all is stored, or so late and with what is left in the file.
+
+        Returns why that cannot be written, without an end.
+        """
+        end = time.monotonic() + seconds
+        while self._is_alive() and self._has_work() and time.monotonic() < end:
+            time.sleep(patience.PAUSE_SECONDS)
+        with self._changed:
+            lasts = self._error is None or is_lasting(self._error)
+            try:
+                if self._has_records() and lasts:
+                    self._begin_spool()
+                    self.is_left = True
+            except OSError as error:
+                return error
+            self._is_ending = True
+            self._changed.notify_all()
+        return None
+
+    def _add(self, operation: Operation) -> None:
         with self._changed:
             if self._error is not None:
                 raise self._error
@@ -282,10 +285,10 @@ class Handover:
         self._spool.append([(each.name, each.arguments) for each in records], are_known=True)
         self._is_spooling = True
 
-    def _is_kept(self, operation: _Operation) -> bool:
+    def _is_kept(self, operation: Operation) -> bool:
         return operation.function is None and self._doers[operation.name].is_kept
 
-    def _is_urgent(self, operation: _Operation) -> bool:
+    def _is_urgent(self, operation: Operation) -> bool:
         return operation.function is not None or self._doers[operation.name].is_urgent
 
     def _has_work(self) -> bool:
@@ -318,7 +321,7 @@ class Handover:
             lasts = is_lasting(error)
             self._fail(patience.lacking(error, self._place, left) if lasts else error)
 
-    def _next(self) -> list[_Operation] | None:
+    def _next(self) -> list[Operation] | None:
         """Returns what is due, once something is; None when this object is closed."""
         with self._changed:
             while not self._is_ending:
@@ -339,14 +342,14 @@ class Handover:
         if not self._is_spooling or self._waiting:
             return
         read = self._spool.read(PER_BATCH, BATCH_BYTES)
-        self._waiting.extend(_Operation(name, arguments) for name, arguments in read)
+        self._waiting.extend(Operation(name, arguments) for name, arguments in read)
         if not read:
             self._spool.close(keep=False)
             self._is_spooling = False
             self._waiting, self._last = self._last, deque()
         self._waiting_bytes = sum(each.num_bytes for each in self._waiting)
 
-    def _finish(self, batch: list[_Operation]) -> None:
+    def _finish(self, batch: list[Operation]) -> None:
         with self._changed:
             for operation in batch:
                 self._waiting_bytes -= self._waiting.popleft().num_bytes
@@ -383,7 +386,7 @@ class Handover:
                 self._asked_since, self._why = None, ""
                 return
 
-    def _do(self, operation: _Operation) -> None:
+    def _do(self, operation: Operation) -> None:
         if operation.function is None:
             self._doers[operation.name].do(**operation.arguments)
         elif not operation.done.is_set():

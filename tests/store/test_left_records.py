@@ -9,6 +9,7 @@ import pytest
 from handovers import end, lines, new, path, patient, put, quick, store, until, until_late  # noqa: F401
 from mlflow.exceptions import MlflowException
 
+from harness.store import handover
 from harness.store.address import StoreError
 from harness.store.advisory_lock import LockedError
 from harness.store.spool import Spool, unused
@@ -105,6 +106,23 @@ def test_of_what_finds_no_room_anywhere_it_is_told_that_it_is_lost(new, store, p
     own.close()
     assert "the 2 records that the store has not taken are lost" in lines[-1]
     assert "their runs are trained again" in lines[-1]
+
+
+def test_a_store_that_works_is_waited_for_where_the_file_cannot_be_written(
+    new, store, quick, lines, monkeypatch
+):
+    own = new()
+    store.lets_go.clear()
+    put(own, 0, 1, 2, name="end")
+
+    def refuse(*_, **__):
+        store.lets_go.set()  # no sooner does it go on
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(own._spool, "append", refuse)
+    monkeypatch.setattr(handover, "LAST_SECONDS", 3600.0)
+    own.close()
+    assert store.kept == [0, 1, 2] and lines == [] and not own.is_left
 
 
 class Refused(Exception):
