@@ -6,7 +6,6 @@ import gc
 import os
 import shutil
 import signal
-import sqlite3
 import sys
 
 import postgresql
@@ -171,23 +170,15 @@ def migrations_are_read_once():
 
 @pytest.fixture(scope="session", autouse=True)
 def no_commit_waits_for_the_disk():
-    """A commit of SQLite waits 4 ms for the disk, and a small study commits thousands of times.
-
-    What is not waited for outlives the death of a process, and no test cuts the power.
-    """
+    """:mod:`unsynced` says why."""
     if "harness.store.connection" not in sys.modules:
         yield
         return
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
+    import unsynced
 
-    def hurry(connection, _):
-        if isinstance(connection, sqlite3.Connection):
-            connection.execute("PRAGMA synchronous=OFF")
-
-    event.listen(Engine, "connect", hurry)
+    unsynced.begin()
     yield
-    event.remove(Engine, "connect", hurry)
+    unsynced.end()
 
 
 @pytest.fixture(scope="session")

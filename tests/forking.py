@@ -13,6 +13,8 @@ from pathlib import Path
 NOTHING = "from harness import cli\n"
 """What `harness` itself imports, whatever it is told to do."""
 EVERYTHING = f"""
+import sys
+
 import alembic.command
 import matplotlib.backends.backend_svg
 import mlflow.store.tracking.sqlalchemy_store
@@ -21,6 +23,11 @@ import torch
 
 {NOTHING}
 from harness.runner import exchange, launch, publisher, runtime_phase, scheduler
+
+sys.path.append({str(Path(__file__).parent)!r})
+import unsynced
+
+unsynced.begin()
 """
 
 SERVER = """
