@@ -61,6 +61,12 @@ def pages(site):
     return {path: Page(path) for path in site.rglob("*.html")}
 
 
+@pytest.fixture(scope="module")
+def browser():
+    with report_pictures.opened() as browser:
+        yield browser
+
+
 def is_elsewhere(address: str) -> bool:
     return bool(urllib.parse.urlsplit(address).netloc)
 
@@ -170,54 +176,49 @@ def test_a_link_leads_to_the_same_page_on_the_site(link, folder, moved):
 
 @pytest.mark.browser
 @pytest.mark.skipif(report_pictures.CHROMIUM is None, reason="no Chromium")
-def test_pages_fit_a_phone_and_the_search_needs_no_server(site):
-    with report_pictures.opened() as browser:
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        wrong: list[str] = []
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on(
-            "request", lambda asked: wrong.append(asked.url) if is_elsewhere(asked.url) else None
-        )
-        for name in ("index", "tutorial", "study", "generated/commands", "generated/results"):
-            page.goto((site / f"{name}.html").as_uri())
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
-        page.goto((site / "search.html").as_uri() + "?q=finalist")
-        page.locator("#search-results li").first.wait_for()
-        found = page.locator("#search-results li").all_inner_texts()
-        assert any("Glossary" in each for each in found) and wrong == []
+def test_pages_fit_a_phone_and_the_search_needs_no_server(site, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda asked: wrong.append(asked.url) if is_elsewhere(asked.url) else None)
+    for name in ("index", "tutorial", "study", "generated/commands", "generated/results"):
+        page.goto((site / f"{name}.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+    page.goto((site / "search.html").as_uri() + "?q=finalist")
+    page.locator("#search-results li").first.wait_for()
+    found = page.locator("#search-results li").all_inner_texts()
+    assert any("Glossary" in each for each in found) and wrong == []
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(report_pictures.CHROMIUM is None, reason="no Chromium")
-def test_the_keyboard_scrolls_what_is_wide_and_a_reader_hears_what_parts_are(site):
-    with report_pictures.opened() as browser:
-        page = browser.new_page(viewport={"width": 390, "height": 844})
-        page.goto((site / "study.html").as_uri())
-        wide = page.locator(":is(pre, .table-wrapper)")
-        assert wide.count() > 20
-        assert set(wide.evaluate_all("all => all.map(each => each.tabIndex)")) == {0}
-        table = page.locator(".table-wrapper").last
-        assert table.evaluate("each => each.scrollWidth > each.clientWidth")
-        table.focus()
-        page.keyboard.press("ArrowRight")
-        handle = table.element_handle()
-        page.wait_for_function("each => each.scrollLeft > 0", arg=handle)
-        headings = page.locator(".caption[role=heading]")
-        levels = headings.evaluate_all("all => all.map(each => each.getAttribute('aria-level'))")
-        assert levels and set(levels) == {"2"}
-        assert page.locator(".sidebar-drawer").get_attribute("aria-label") == "All pages"
-        assert page.locator("img:not([alt]), img[alt='']").count() == 0
+def test_the_keyboard_scrolls_what_is_wide_and_a_reader_hears_what_parts_are(site, browser):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.goto((site / "study.html").as_uri())
+    wide = page.locator(":is(pre, .table-wrapper)")
+    assert wide.count() > 20
+    assert set(wide.evaluate_all("all => all.map(each => each.tabIndex)")) == {0}
+    table = page.locator(".table-wrapper").last
+    assert table.evaluate("each => each.scrollWidth > each.clientWidth")
+    table.focus()
+    page.keyboard.press("ArrowRight")
+    handle = table.element_handle()
+    page.wait_for_function("each => each.scrollLeft > 0", arg=handle)
+    headings = page.locator(".caption[role=heading]")
+    levels = headings.evaluate_all("all => all.map(each => each.getAttribute('aria-level'))")
+    assert levels and set(levels) == {"2"}
+    assert page.locator(".sidebar-drawer").get_attribute("aria-label") == "All pages"
+    assert page.locator("img:not([alt]), img[alt='']").count() == 0
 
 
 @pytest.mark.browser
 @pytest.mark.skipif(report_pictures.CHROMIUM is None, reason="no Chromium")
-def test_links_beside_a_page_are_high_enough_for_a_finger_and_a_dark_screen_is_dark(site):
-    with report_pictures.opened() as browser:
-        page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="dark")
-        page.goto((site / "generated" / "commands.html").as_uri())
-        links = page.locator(".toc-tree a")
-        heights = links.evaluate_all("all => all.map(a => a.getBoundingClientRect().height)")
-        shown = [height for height in heights if height]  # the page's own title is hidden
-        assert len(shown) > 10 and min(shown) >= 24
-        color = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert max(map(int, color[4:-1].split(", "))) < 60
+def test_links_beside_a_page_are_high_enough_for_a_finger_and_a_dark_screen_is_dark(site, browser):
+    page = browser.new_page(viewport={"width": 1440, "height": 900}, color_scheme="dark")
+    page.goto((site / "generated" / "commands.html").as_uri())
+    links = page.locator(".toc-tree a")
+    heights = links.evaluate_all("all => all.map(a => a.getBoundingClientRect().height)")
+    shown = [height for height in heights if height]  # the page's own title is hidden
+    assert len(shown) > 10 and min(shown) >= 24
+    color = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert max(map(int, color[4:-1].split(", "))) < 60
