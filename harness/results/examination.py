@@ -215,8 +215,7 @@ class Examination:
             text = f"{path} is missing, and with it the searches of {len(trials)} runs"
             yield Finding("searches", text, f"{self._run_again}: it is restored from MLflow")
             return
-        from harness.tuning.storage import SearchError  # loads Optuna
-        from harness.tuning.told import stored_trials
+        from harness.tuning.storage import SearchError, stored_trials  # they load Optuna
 
         start, end = search_affixes(self.name, self._reader.birth)
         try:

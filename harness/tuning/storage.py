@@ -5,11 +5,13 @@ import os
 import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+from optuna.trial import TrialState
 from sqlalchemy import Engine, text
 
 from harness.store import patience
@@ -34,6 +36,22 @@ STORE_POINT = (
     "VALUES (:trial, :step, :value, 'FINITE')"
 )
 """As Optuna's own call does it; a test holds what Optuna then reads."""
+STATES = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """A trial: its number, one of STATES, and its value in nats where it is complete."""
+
+    number: int
+    state: str
+    nats: float | None
 
 
 class SearchError(AddressedError):
@@ -167,6 +185,32 @@ def opened(url: str) -> Iterator[optuna.storages.BaseStorage]:
 def stored(storage: optuna.storages.BaseStorage) -> list[str]:
     """Returns the names of all searches."""
     return optuna.get_all_study_names(storage)
+
+
+def stored_trials(url: str, start: str, end: str) -> dict[str, list[StoredTrial]]:
+    """Returns the trials of all searches by what stands between ``start`` and ``end`` in a name.
+
+    Args:
+        url: The storage's, which must exist.
+        start: How the names of the searches begin.
+        end: How they end.
+
+    Raises:
+        SearchError: The storage cannot be reached.
+        StoreError: Its server does not answer.
+        OSError: The disk or a right on it lacks.
+    """
+    trials = {}
+    with opened(url) as storage:
+        for study in storage.get_all_studies():
+            name = study.study_name
+            if name.startswith(start) and name.endswith(end):
+                stored = storage.get_all_trials(study._study_id, deepcopy=False)
+                trials[name.removeprefix(start).removesuffix(end)] = [
+                    StoredTrial(t.number, STATES[t.state], t.values[0] if t.values else None)
+                    for t in stored
+                ]
+    return trials
 
 
 def store_values(

@@ -231,7 +231,7 @@ def test_a_storage_that_cannot_be_read_is_one_line(folder, monkeypatch, error, w
     def refuse(*_):
         raise error
 
-    monkeypatch.setattr("harness.tuning.told.opened", refuse)
+    monkeypatch.setattr("harness.tuning.storage.opened", refuse)
     ((place, text),) = found(folder)
     assert place == "searches" and text.rstrip(".") == words
     is_sound, said = repaired(folder)
