@@ -72,6 +72,15 @@ def plain(monkeypatch, *arguments):
         return shard_of(*arguments)
 
 
+def advanced(monkeypatch, runs, updates):
+    """Returns a shard after so many updates, once it is found to be one without records."""
+    expected, found = plain(monkeypatch, runs), shard_of(runs)
+    for shard in (expected, found):
+        shard.advance(updates)
+    assert_same(found, expected)
+    return found
+
+
 def assert_same(found, expected):
     """Everything that a shard's future depends on, and everything that it tells."""
     for index in range(len(expected.runs)):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from recorded_shards import UPDATES, assert_same, plain, runs_of, shard_of, waits
+from recorded_shards import UPDATES, advanced, runs_of, shard_of, waits
 from recording import TapeRecorder
 from wire import TIMES, info_of, kind_of, update_of
 
@@ -49,10 +49,7 @@ def test_a_matrix_that_a_library_makes_with_the_processor_is_not_recorded(
 ):
     """Its exponential; the updates are the same without a graph."""
     runs = runs_of(text, cell="exprnn", learning_rate=0.01)
-    expected, found = plain(monkeypatch, runs), shard_of(runs)
-    for shard in (expected, found):
-        shard.advance(EAGER_CALLS + 3)
-    assert_same(found, expected)
+    found = advanced(monkeypatch, runs, EAGER_CALLS + 3)
     (note,) = found.notes
     assert note.startswith("capture: every update is launched operation by operation, since a")
 
@@ -61,10 +58,7 @@ def test_a_system_whose_solvability_nobody_asks_for_is_solved_in_a_record(
     text, monkeypatch, recorders
 ):
     runs = runs_of(text, cell="scornn", learning_rate=0.01)
-    expected, found = plain(monkeypatch, runs), shard_of(runs)
-    for shard in (expected, found):
-        shard.advance(EAGER_CALLS + 3)
-    assert_same(found, expected)
+    found = advanced(monkeypatch, runs, EAGER_CALLS + 3)
     assert found.notes == []
     assert recorders[0].calls == ["run"] * EAGER_CALLS + ["record"] + ["replay"] * 3
 
