@@ -58,24 +58,6 @@ def seasonal_scale(train: np.ndarray, period: int) -> np.ndarray:
 # Of a forecast that is a distribution
 
 
-def gaussian_crps(truth: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
-    """Returns the continuous ranked probability score of normal distributions, in truth's unit.
-
-    Source: Gneiting, T. and Raftery, A. E. Strictly proper scoring rules, prediction, and
-    estimation. Journal of the American Statistical Association 102, 2007.
-
-    Args:
-        truth: Of any shape, as the others.
-        mean: The forecasts' means.
-        deviation: Their standard deviations, positive.
-    """
-    z = (truth - mean) / deviation
-    density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    sides = np.vectorize(math.erf, otypes=[np.float64])(z / math.sqrt(2))  # 2 Phi(z) - 1
-    score: np.ndarray = deviation * (z * sides + 2 * density - 1 / math.sqrt(math.pi))
-    return score
-
-
 def gaussian_interval(
     mean: np.ndarray, deviation: np.ndarray, nominal: float
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -88,44 +70,6 @@ def gaussian_interval(
     """
     half = NormalDist().inv_cdf((1 + nominal) / 2) * deviation
     return mean - half, mean + half
-
-
-def quantile_loss(truth: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Returns the pinball loss of each quantile, (..., Q).
-
-    Source: Koenker, R. and Bassett, G. Regression quantiles. Econometrica 46, 1978.
-
-    Args:
-        truth: (...).
-        quantiles: (..., Q), forecast.
-        levels: The Q probabilities with which the truth is to lie below them.
-    """
-    error = truth[..., None] - quantiles
-    given = np.asarray(levels, np.float64)
-    loss: np.ndarray = np.maximum(given * error, (given - 1) * error)
-    return loss
-
-
-def quantile_crps(truth: np.ndarray, quantiles: np.ndarray, levels: Sequence[float]) -> np.ndarray:
-    """Returns twice the mean pinball loss over all levels from 0 to 1, (...).
-
-    Over all of them it is the continuous ranked probability score. Between those that are forecast
-    the trapezoidal rule has it, and at 0 and at 1 there is no loss.
-
-    Args:
-        truth: (...).
-        quantiles: (..., Q), forecast.
-        levels: Q probabilities between 0 and 1, in ascending order.
-    """
-    ends = np.array([0.0, *levels, 1.0])
-    parts = (ends[2:] - ends[:-2]) / 2
-    score: np.ndarray = 2 * quantile_loss(truth, quantiles, levels) @ parts
-    return score
-
-
-def coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Returns which share of the truth lies from ``low`` to ``high``: (C,)."""
-    return _mean((low <= truth) & (truth <= high))
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

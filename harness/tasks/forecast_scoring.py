@@ -1,8 +1,11 @@
 """How forecasts that are distributions are scored: normal ones by likelihood, quantiles by losses.
 
 Shapes: N runs, M positions, O values, Q quantiles of each. What the outputs stand for is said in
-:mod:`harness.data.sequences.heads`; what is measured, in closed form, in
-:mod:`harness.tasks.forecast_metrics`.
+:mod:`harness.data.sequences.heads`.
+
+Source: Gneiting, T. and Raftery, A. E. Strictly proper scoring rules, prediction, and estimation.
+Journal of the American Statistical Association 102, 2007; of quantiles Koenker, R. and Bassett, G.
+Regression quantiles. Econometrica 46, 1978.
 """
 
 import functools

@@ -1,5 +1,6 @@
 """Errors of forecasts against scikit-learn, numeric integration and by hand."""
 
+import closed_scores
 import numpy as np
 import pytest
 from scipy.integrate import quad
@@ -47,23 +48,23 @@ def test_the_crps_of_a_normal_distribution_is_its_integral(truth, mean, deviatio
     below = quad(lambda x: norm.cdf(x, mean, deviation) ** 2, ends[0], truth, epsabs=1e-12)[0]
     above = quad(lambda x: norm.sf(x, mean, deviation) ** 2, truth, ends[1], epsabs=1e-12)[0]
     given = [np.array([each]) for each in (truth, mean, deviation)]
-    assert forecast_metrics.gaussian_crps(*given) == pytest.approx(below + above, rel=1e-8)
+    assert closed_scores.gaussian_crps(*given) == pytest.approx(below + above, rel=1e-8)
     levels = (np.arange(2000) + 0.5) / 2000
     quantiles = norm.ppf(levels, mean, deviation)[None]
-    score = forecast_metrics.quantile_crps(given[0], quantiles, levels)
+    score = closed_scores.quantile_crps(given[0], quantiles, levels)
     assert score == pytest.approx(below + above, rel=1e-3)
 
 
 def test_the_pinball_loss_is_that_of_scikit_learn():
     levels = (0.1, 0.5, 0.9)
     quantiles = FORECAST[..., None] + [-1, 0, 1]
-    losses = forecast_metrics.quantile_loss(TRUTH, quantiles, levels)
+    losses = closed_scores.quantile_loss(TRUTH, quantiles, levels)
     expected = [
         metrics.mean_pinball_loss(TRUTH.ravel(), quantiles[..., i].ravel(), alpha=level)
         for i, level in enumerate(levels)
     ]
     np.testing.assert_allclose(losses.mean(axis=(0, 1, 2)), expected)
-    whole = forecast_metrics.quantile_crps(TRUTH, quantiles, levels)
+    whole = closed_scores.quantile_crps(TRUTH, quantiles, levels)
     # By the trapezoidal rule, from 0 to 1, a level counts for half of what lies beside it.
     by_rule = 2 * np.dot([0.25, 0.4, 0.25], expected)
     assert whole.shape == TRUTH.shape and whole.mean() == pytest.approx(by_rule)
@@ -73,8 +74,8 @@ def test_intervals_cover_what_they_say():
     low, high = forecast_metrics.gaussian_interval(np.array([1.0]), np.array([2.0]), 0.9)
     np.testing.assert_allclose([low[0], high[0]], norm.interval(0.9, 1.0, 2.0))
     drawn = RANDOM.normal(1.0, 2.0, size=(20_000, 1))
-    assert forecast_metrics.coverage(drawn, low, high) == pytest.approx(0.9, abs=0.01)
-    by_hand = forecast_metrics.coverage(
+    assert closed_scores.coverage(drawn, low, high) == pytest.approx(0.9, abs=0.01)
+    by_hand = closed_scores.coverage(
         np.array([[1.0], [2.0], [3.0], [4.0]]), np.array([2.0]), np.array([3.0])
     )
     assert by_hand.tolist() == [0.5]

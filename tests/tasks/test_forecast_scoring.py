@@ -2,6 +2,7 @@
 
 import math
 
+import closed_scores
 import numpy as np
 import pytest
 import torch
@@ -154,15 +155,15 @@ def test_scores_of_distributions_are_those_of_their_closed_forms(forecast):
     parts = outputs.reshape(len(truth), heads.OUTPUTS_PER_VALUE[head], -1)
     if head == "gaussian":
         deviation = np.sqrt(np.exp(parts[:, 1]) + heads.LEAST_VARIANCE)
-        scores = forecast_metrics.gaussian_crps(truth, parts[:, 0], deviation)
+        scores = closed_scores.gaussian_crps(truth, parts[:, 0], deviation)
         ends = forecast_metrics.gaussian_interval(parts[:, 0], deviation, 0.9)
         density = stats.norm.logpdf(truth, parts[:, 0], deviation)
         assert found["test/nll"] == pytest.approx(-density.mean())
     else:
         by_level = np.moveaxis(parts, 1, -1)
-        scores = forecast_metrics.quantile_crps(truth, by_level, heads.LEVELS)
+        scores = closed_scores.quantile_crps(truth, by_level, heads.LEVELS)
         ends = by_level[..., 0], by_level[..., -1]
-    covered = forecast_metrics.coverage(truth, *ends)
+    covered = closed_scores.coverage(truth, *ends)
     assert found["test/crps"] == pytest.approx(scores.mean())
     assert found["test/coverage"] == pytest.approx(covered.mean())
     windows = task.dataset.windows
@@ -201,7 +202,7 @@ def test_a_guess_is_the_distribution_of_all_that_is_predicted():
     density = stats.norm.logpdf(values, values.mean(0), values.std(0))
     assert chance["nll"] == pytest.approx(-density.mean(0), rel=1e-5)
     ends = forecast_metrics.gaussian_interval(values.mean(0), values.std(0), 0.9)
-    assert chance["coverage"] == pytest.approx(forecast_metrics.coverage(values, *ends))
+    assert chance["coverage"] == pytest.approx(closed_scores.coverage(values, *ends))
     data_of = type("", (), {"chance": {"nll": 2.5, "crps": 0.0}})
     assert CRPS.chance(data_of) == pytest.approx(math.log(1e-300))
     assert LIKELIHOOD.chance(data_of) == 2.5
@@ -217,7 +218,7 @@ def test_no_constant_quantiles_score_better_than_a_guess(normal):
     for method in ("linear", "hazen", "inverted_cdf"):
         constant = np.quantile(values, heads.LEVELS, axis=0, method=method).T
         quantiles = np.broadcast_to(constant, (60, 1, len(heads.LEVELS)))
-        score = forecast_metrics.quantile_crps(values, quantiles, heads.LEVELS).mean()
+        score = closed_scores.quantile_crps(values, quantiles, heads.LEVELS).mean()
         assert score >= chance["crps"] * (1 - 1e-12), method
     assert score == pytest.approx(chance["crps"])
 

@@ -1,4 +1,4 @@
-"""Forecasters that a recurrent one must beat, and what is drawn of any.
+"""Forecasters that a recurrent one must beat.
 
 Shapes: L points of C columns; S windows with a history of T points; h points ahead, the horizon.
 Forecasts are (S, h, C), in the series' own units, for the windows of a split in their order.
@@ -127,66 +127,3 @@ def _with_constant(windows: SeriesWindows, starts: np.ndarray) -> np.ndarray:
     """Returns histories and a one: (S, T * C + 1)."""
     histories = windows.inputs(starts).reshape(len(starts), -1)
     return np.concatenate([histories, np.ones((len(starts), 1))], axis=1)
-
-
-@dataclass(frozen=True)
-class Forecast:
-    """What is drawn of a forecaster: one column of a split, some steps ahead.
-
-    Attributes:
-        forecaster: What it is called.
-        split: Whose points these are.
-        column: The name of the column.
-        num_steps_ahead: How long before a point its forecast was made.
-        times: (S,), as the series has them.
-        truth: (S,), in the series' own unit.
-        forecast: (S,), likewise.
-        low: (S,), where the interval begins; None: there is none.
-        high: (S,), where it ends.
-    """
-
-    forecaster: str
-    split: str
-    column: str
-    num_steps_ahead: int
-    times: np.ndarray
-    truth: np.ndarray
-    forecast: np.ndarray
-    low: np.ndarray | None = None
-    high: np.ndarray | None = None
-
-
-def forecasts_of(
-    windows: SeriesWindows,
-    split: str,
-    forecaster: str,
-    forecast: np.ndarray,
-    interval: tuple[np.ndarray, np.ndarray] | None = None,
-    num_steps_ahead: int = 1,
-) -> tuple[Forecast, ...]:
-    """Returns what is drawn of a forecaster, for each column.
-
-    Args:
-        windows: What it forecast.
-        split: Of which.
-        forecaster: What it is called.
-        forecast: (S, h, C).
-        interval: Where the intervals begin and end, (S, h, C) each; None: there are none.
-        num_steps_ahead: From 1 to h.
-    """
-    lead = num_steps_ahead - 1
-    times = windows.series.times[windows.ahead(windows.starts(split))[:, lead]]
-    truth = windows.truth(split)
-    return tuple(
-        Forecast(
-            forecaster,
-            split,
-            column,
-            num_steps_ahead,
-            times,
-            truth[:, lead, index],
-            forecast[:, lead, index],
-            *(() if interval is None else (end[:, lead, index] for end in interval)),
-        )
-        for index, column in enumerate(windows.series.columns)
-    )

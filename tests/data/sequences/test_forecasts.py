@@ -79,15 +79,3 @@ def test_a_clean_sine_is_linear_and_too_many_coefficients_are_refused():
     short = windows_of(generated("lorenz", (4,), 50), 12, 1)
     with pytest.raises(DataError, match="more windows than coefficients, but got 28 and 37"):
         forecasts.LinearAutoregression.fitted(short)
-
-
-def test_what_is_drawn_of_a_forecast():
-    windows = windows_of(series_of(np.arange(80).reshape(40, 2)), 3, 2)
-    forecast = forecasts.naive(windows, "test")
-    interval = (forecast - 1, forecast + 1)
-    first, second = forecasts.forecasts_of(windows, "test", "naive", forecast, interval, 2)
-    assert (second.column, second.num_steps_ahead, second.split) == ("b", 2, "test")
-    assert second.times.tolist() == [37, 38, 39] and second.truth.tolist() == [75, 77, 79]
-    assert second.forecast.tolist() == [71, 73, 75] and first.forecast.tolist() == [70, 72, 74]
-    assert second.low.tolist() == [70, 72, 74] and second.high.tolist() == [72, 74, 76]
-    assert forecasts.forecasts_of(windows, "test", "naive", forecast)[0].low is None
