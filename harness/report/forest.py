@@ -58,7 +58,8 @@ def paired_differences(results: Sequence[ArmResult], terms: Terms) -> LabelledFi
     and the margin is shaded. None: no arm has a finished pair.
     """
     rows = [(_row_name(result), result) for result in results if _has_mean(result)]
-    return _drawn("paired-differences", rows, drawing.palette(results), terms)
+    absent = [result.name for result in results if _has_lost_all(result)]
+    return _drawn("paired-differences", rows, absent, drawing.palette(results), terms)
 
 
 def by_condition(
@@ -77,17 +78,28 @@ def by_condition(
     ]
     if len(rows) > MAX_ROWS:
         return None
+    absent = [
+        f"{result.name} under {title}"
+        for title, results in conditions
+        for result in results
+        if _has_lost_all(result)
+    ]
     looks = drawing.palette(conditions[0][1])
-    return _drawn("paired-differences-by-condition", rows, looks, terms)
+    return _drawn("paired-differences-by-condition", rows, absent, looks, terms)
 
 
 def _has_mean(result: ArmResult) -> bool:
     return result.decision is not None and result.decision.mean is not None
 
 
+def _has_lost_all(result: ArmResult) -> bool:
+    return result.decision is not None and result.decision.num_pairs > 0 and not _has_mean(result)
+
+
 def _drawn(
     name: str,
     rows: Sequence[tuple[str, ArmResult]],
+    absent: Sequence[str],
     looks: Mapping[str, Look],
     terms: Terms,
 ) -> LabelledFigure | None:
@@ -113,13 +125,15 @@ def _drawn(
         compared = textwrap.fill(f"{_compared(terms)}, same {unit}", LABEL_CHARACTERS)
         axes.set_xlabel(
             f"{compared}\n({_better_side(objective)} is better; "
-            f"shaded: {_shaded(objective, terms.margin)})"
+            f"shaded: {objective.margin_text(terms.margin)})"
         )
     is_wide = any(r.decision is not None and r.decision.wide is not None for _, r in rows)
     label = (
         f"Paired differences: {_what(objective)} {baseline} by {unit}, with means and"
         f" 95 % intervals{', thin with the spread of the search too' if is_wide else ''}"
     )
+    if absent:
+        label += f"; not drawn: {sentences.listed(absent)}, of which no pair finished"
     return LabelledFigure(name, label, figure, points)
 
 
@@ -200,10 +214,6 @@ def _what(objective: Objective) -> str:
 
 def _better_side(objective: Objective) -> str:
     return "left" if objective.better == "lower" else "right"
-
-
-def _shaded(objective: Objective, margin: float) -> str:
-    return f"{margin:.0%}" if objective.is_ratio else objective.margin_text(margin)
 
 
 def _row_name(result: ArmResult) -> str:

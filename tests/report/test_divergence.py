@@ -1,7 +1,7 @@
 """Divergence as a comparison of its own, held to SciPy's exact binomial test."""
 
 import pytest
-from planted import BASE, build, run_rows, study
+from planted import BASE, across, build, measuring, pair, run_rows, study, under
 from scipy import stats
 
 from harness.report.divergence import divergences
@@ -48,3 +48,20 @@ def test_the_report_tells_the_rates_and_the_test_of_every_arm():
     assert built.table["p_holm_divergence"].tolist()[1:] == pytest.approx([p, 1.0])
     whole = build(study("lstm", "gru"), run_rows("lstm", BASE) + run_rows("gru", BASE))
     assert "Divergence" not in whole.markdown()
+
+
+def test_an_arm_of_which_no_pair_finished_is_named_beside_the_figure_of_pairs():
+    lost = run_rows("rnn", BASE, states=["diverged"] * 10)
+    planned = study("lstm", "gru", "rnn")
+    figure = build(planned, pair(0.03, 0.02) + lost).first_figure
+    assert figure.label.endswith("; not drawn: rnn, of which no pair finished")
+    rows = under("a", pair(0.03, 0.02) + lost) + under("b", pair(0.03, 0.02))
+    figure = build(across(planned, a="time-machine", b="genesis"), rows).first_figure
+    assert figure.label.endswith("; not drawn: rnn under a, of which no pair finished")
+    assert "not drawn" not in build(study("lstm", "gru"), pair(0.03, 0.02)).first_figure.label
+
+
+def test_the_figure_of_pairs_says_the_margin_as_it_is():
+    planned = study("lstm", "gru", measure=measuring(margin=0.005))
+    (axes,) = build(planned, pair(0.03, 0.02)).first_figure.figure.axes
+    assert axes.get_xlabel().endswith("(left is better; shaded: 0.5 %)")
