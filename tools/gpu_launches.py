@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -25,8 +24,9 @@ from torch.utils._pytree import tree_leaves
 
 import cells
 from harness import provenance
+from harness.bench.options import Place
 from harness.bench.record import Shape
-from harness.bench.subjects import Place, settings_of, write_text
+from harness.bench.subjects import settings_of, write_text
 from harness.bench.wanted import BASE, WORDS
 from harness.engine import Engine, Layer, rounding
 from harness.engine.gpu import gpu
@@ -218,7 +218,7 @@ def fits(cell: str, shape: Shape, precision: str, which: Engine) -> bool:
 
 def place(precision: str) -> Place:
     """Returns where runs of a precision would be trained; their tensors lie on the stand-in."""
-    return SimpleNamespace(device="cpu", precision=precision, threads=1, cell_files=())
+    return Place(device="cpu", precision=precision, threads=1, cell_files=(), rounds=1, seconds=0.0)
 
 
 def launches(cell: str, shape: Shape, precision: str, which: Engine) -> Launches:

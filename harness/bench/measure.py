@@ -7,17 +7,15 @@ import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
 from harness import engine, provenance, timing
-from harness.bench.options import Options
+from harness.bench.options import Options, Place
 from harness.bench.peak import Yardsticks
 from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import (
     Candidate,
-    Place,
     Subject,
     candidates,
     settings_of,
@@ -107,21 +105,7 @@ def begin(options: Options, words: Sequence[str]) -> Bench:
     return Bench(describe(options, ["bench", *words]))
 
 
-class Rounds(Place, Protocol):
-    """Where, and for how long, something is measured in rounds."""
-
-    @property
-    def rounds(self) -> int:
-        """How many rounds."""
-        ...
-
-    @property
-    def seconds(self) -> float:
-        """The least length of a measurement."""
-        ...
-
-
-def describe(options: Rounds, words: Sequence[str]) -> dict[str, str]:
+def describe(options: Place, words: Sequence[str]) -> dict[str, str]:
     """Returns the machine, the moment and the words of the command, its name among them."""
     load = "unknown"
     if hasattr(os, "getloadavg"):

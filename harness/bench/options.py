@@ -60,8 +60,29 @@ class Named:
     precisions: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where, and for how long, something is measured.
+
+    Attributes:
+        device: ``cpu`` or ``cuda``.
+        precision: Of products.
+        threads: Of a CPU.
+        cell_files: Files of users' own cells.
+        rounds: How many repeats of everything.
+        seconds: The least length of a repeat.
+    """
+
+    device: str
+    precision: str
+    threads: int
+    cell_files: tuple[str, ...]
+    rounds: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(Place):
     """A bench to be measured.
 
     ``engines`` is empty where each cell takes every engine that runs it. ``budget`` is None where
@@ -73,14 +94,8 @@ class Options:
     kinds: tuple[Kind, ...]
     packs: tuple[int, ...]
     shapes: tuple[Shape, ...]
-    rounds: int
-    seconds: float
-    threads: int
-    device: str
-    precision: str
     compile: bool
     quick: bool
-    cell_files: tuple[str, ...]
     json: Path | None
     budget: float | None
     named: Named

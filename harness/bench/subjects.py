@@ -12,7 +12,7 @@ from harness import engine, randomness
 from harness.bench import published
 from harness.bench.classes import cell_class
 from harness.bench.judge import LEAST_TOKENS_OF_WORDS
-from harness.bench.options import Options
+from harness.bench.options import Options, Place
 from harness.bench.record import (
     COMPILED,
     EMBEDDING,
@@ -38,30 +38,6 @@ PEERS = ("lstm", "gru", "rnn-tanh")
 """The cells whose classes of torch.nn are the yardsticks."""
 MOST_ONE_HOT_BYTES = 2**30
 """One-hot rows that need more at once are left out, lest all else find no memory."""
-
-
-class Place(Protocol):
-    """Where runs are trained, as the options of a command say it."""
-
-    @property
-    def device(self) -> str:
-        """The device, resolved."""
-        ...
-
-    @property
-    def precision(self) -> str:
-        """The precision of products."""
-        ...
-
-    @property
-    def threads(self) -> int:
-        """How many threads of a CPU."""
-        ...
-
-    @property
-    def cell_files(self) -> tuple[str, ...]:
-        """The Python files of users' own cells."""
-        ...
 
 
 class Subject(Protocol):

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.bench.options import DEVICES, MOST_TOKENS
+from harness.bench.options import DEVICES, MOST_TOKENS, Place
 from harness.bench.record import BenchError, Shape
 from harness.bench.values import Mistakes, count, drawable, names, one_of, seconds, writable
 from harness.settings import MOST_TOKENS as MOST_STREAMS
-from harness.settings import MOST_UNITS, Precision
+from harness.settings import MOST_UNITS
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Asked:
     plot: str | None = None
 
 
-@dataclass(frozen=True)
-class Request:
+@dataclass(frozen=True, kw_only=True)
+class Request(Place):
     """What is to be measured.
 
     Attributes:
@@ -44,14 +44,8 @@ class Request:
         bptt_length: T.
         num_tokens: V.
         large_batch: B of the large batch.
-        rounds: How many repeats of everything.
-        seconds: The least length of a repeat.
-        threads: Of a CPU.
-        device: ``cpu`` or ``cuda``.
-        cell_files: Files of users' own cells.
         json: Where the JSON goes; None: nowhere.
         plot: Where the figure goes; None: nowhere.
-        precision: Of products.
     """
 
     cells: tuple[str, ...]
@@ -61,14 +55,9 @@ class Request:
     bptt_length: int
     num_tokens: int
     large_batch: int
-    rounds: int
-    seconds: float
-    threads: int
-    device: str
-    cell_files: tuple[str, ...]
     json: Path | None
     plot: Path | None
-    precision: Precision = "float32"
+    precision: str = "float32"
 
     def shape(self, hidden_size: int, *, large: bool = False) -> Shape:
         """Returns the sizes of an update, or of a pass of the large batch."""
