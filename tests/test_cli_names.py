@@ -120,7 +120,7 @@ def test_a_name_that_is_not_stored_is_told_with_what_is_near(harness, moved):
 def test_a_name_whose_file_lies_here_leads_to_the_file(harness, tmp_path):
     write(tmp_path)
     done = harness("run", "small", cwd=tmp_path)
-    assert done.returncode == 2 and "Did you mean small.yaml?" in done.stderr
+    assert done.returncode == 2 and "`harness run small.yaml` makes it." in done.stderr
 
 
 def test_the_hint_to_run_a_study_can_be_pasted(harness, tmp_path):

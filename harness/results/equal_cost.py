@@ -36,6 +36,7 @@ ALONE_SECONDS = "seconds of a run alone, by its measured speed"
 PACK_SECONDS = "seconds as the packs took, since not every arm was timed alike"
 REPLICATE = ["repeat", "index"]
 TERA = 1e12
+NONE_FINISHED = "no replicate finished"
 PASSES = 3
 """Forward passes that an update is worth in products."""
 
@@ -165,7 +166,7 @@ def equal_costs(
         target: The number to be reached; None: the worst arm's.
 
     Raises:
-        EqualCostError: No replicate of it has ended, or no number is such a target.
+        EqualCostError: No arm of it has a cost, or no number is such a target.
         ValueError: As :func:`harness.results.open.open_study`.
     """
     loaded, reader = open_study(study, overrides, locations)
@@ -173,15 +174,25 @@ def equal_costs(
     costs = [costs_of(each, target) for each in report.conditions]
     found = [each for each in costs if each is not None]
     if not found:
-        raise EqualCostError(
-            f"study: must have replicates that ended, but {loaded.name!r} has none. Run it."
-        )
+        raise EqualCostError(_no_cost(loaded.name, report.conditions, locations))
     told = [r for r, each in zip(report.conditions, costs, strict=True) if each is not None]
     return found, told
 
 
+def _no_cost(study: str, conditions: Sequence[ConditionReport], locations: Locations) -> str:
+    """Returns why no arm of a study has a cost, and what to do."""
+    results = [result for condition in conditions for result in condition.results]
+    why = {_left_out(result) or "most of its replicates diverged" for result in results}
+    if why == {NONE_FINISHED}:
+        return f"study: must have replicates that finished, but got none of {study!r}. Run it."
+    return (
+        f"study: must have an arm whose cost can be told, but got none of {study!r}: of each arm "
+        f"{' or '.join(sorted(why))}. `harness report {study}{locations.options}` tells more."
+    )
+
+
 def costs_of(condition: ConditionReport, target: float | None = None) -> EqualCosts | None:
-    """Returns the costs under a condition; None: no replicate has ended.
+    """Returns the costs under a condition; None: no arm's replicates came down to a number.
 
     Args:
         condition: What its runs show.
@@ -239,7 +250,7 @@ def _left_out(result: ArmResult) -> str:
         return "it reads another text"
     if result.is_open:
         return "its search is open"
-    return "" if result.num_finished else "no replicate finished"
+    return "" if result.num_finished else NONE_FINISHED
 
 
 def _final(rows: pd.DataFrame) -> float | None:

@@ -83,8 +83,9 @@ class TrainedModel:
         """
         if self._saved.vocabulary is None:
             raise ModelError(
-                f"{self._saved.run}: must be a model of language for this, but got "
-                f"task={self.settings.task!r}. Use predict() or evaluate()."
+                f"{self._saved.run}: must be a model of language to read or write text, but got "
+                f"task={self.settings.task!r}. In Python, harness.load_model(RUN) tells by "
+                "predict() and evaluate() what it predicts."
             )
         return self._saved.vocabulary
 

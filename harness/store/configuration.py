@@ -24,6 +24,8 @@ DEFAULTS = {
     "executor_address": "auto",
 }
 """The keys of the file, and their values where nothing says otherwise."""
+EXECUTORS = ("inline", "ray")
+"""What ``executor`` may be."""
 DEFAULT = "default"
 """The place of a value that nothing says otherwise."""
 MAX_BYTES = 100_000
@@ -100,9 +102,14 @@ def executor(
     """Returns where packs train, and the cluster's address; what options do not say is None.
 
     Raises:
-        ConfigurationError: The file is wrong.
+        ConfigurationError: The file is wrong, or there is no such kind.
     """
     choices = choose(study, {"executor": kind, "executor_address": address})
+    if (chosen := choices["executor"]).value not in EXECUTORS:
+        raise ConfigurationError(
+            f"executor: must be one of {', '.join(EXECUTORS)}, but got executor={chosen}. "
+            "Use one of these."
+        )
     return choices["executor"].value, choices["executor_address"].value
 
 

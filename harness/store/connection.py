@@ -61,10 +61,11 @@ def connect(uri: str) -> MlflowClient:
             raise patience.lacking(error, path or uri) from error
         if patience.is_passing(error):
             raise patience.never(f"tracking: MLflow's store {path or uri}", error) from error
+        reason = " ".join(str(error).split()).rstrip(".")
         raise StoreError(
             f"tracking: MLflow's store must be reachable and of this version, but got uri={uri!r}: "
-            f"{error}. Start the server, correct the URI, or run `mlflow db upgrade URI` on a copy "
-            "of the database."
+            f"{reason}. Start the server, correct the URI, or run `mlflow db upgrade URI` on a "
+            "copy of the database."
         ) from error
     return client
 

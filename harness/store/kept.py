@@ -1,6 +1,7 @@
 """A study by its file, or by the name under which a store keeps it."""
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -148,7 +149,10 @@ def check_store(locations: Locations, study: str = "") -> None:
         return
     file = Path(f"{study}.yaml")
     if study and file.is_file():
-        remedy = f"Did you mean {file}?"
+        remedy = (
+            f"`harness run {shlex.quote(str(file))}{locations.options}` makes it. If {study} was "
+            "run elsewhere, name that folder with --folder."
+        )
     elif study:
         remedy = (
             "Give a study's YAML file (`harness init` writes one), or name the folder in which "

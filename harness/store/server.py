@@ -26,6 +26,7 @@ from harness.store.soundness import check_database
 from harness.store.source import experiment_ids
 
 HOST = "127.0.0.1"
+LAST_PORT = 65_535
 IDLE_SECONDS = 90.0
 """A server that has not answered yet may do nothing for so long: it starts, however slowly, while
 it works or says something. 57 s were seen on a machine with twenty other processes."""
@@ -155,6 +156,11 @@ def _page(uri: str, experiment_id: str | None) -> str:
 
 
 def _free_port(port: int | None) -> int:
+    if port is not None and not 0 <= port <= LAST_PORT:
+        raise StoreError(
+            f"ui: the port must be from 1 to {LAST_PORT}, but got port={port}. "
+            "Choose another, or none for any."
+        )
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import planted
@@ -10,6 +11,7 @@ from stored import cli
 
 from harness.results import equal_cost
 from harness.results.equal_cost import EqualCostError
+from harness.store.locations import Locations
 
 
 def curves(arm, *replicates):
@@ -120,6 +122,23 @@ def test_what_cannot_be_reached_or_has_not_run_is_refused():
     with pytest.raises(EqualCostError, match="target: must be a perplexity that can be, but got"):
         equal_cost.costs_of(condition(("lstm", FAST, BASE)), target=0.0)
     assert equal_cost.costs_of(condition(("lstm", FAST, BASE), lstm=["running"] * 3)) is None
+
+
+@pytest.mark.parametrize(
+    ("reasons", "told"),
+    [
+        ({"lstm": "no replicate finished"}, "must have replicates that finished, but got none of"),
+        (
+            {"lstm": "its search is open", "rnn": "no replicate finished"},
+            "got none of 'small': of each arm its search is open or no replicate finished.",
+        ),
+        ({"lstm": ""}, "got none of 'small': of each arm most of its replicates diverged."),
+    ],
+)
+def test_a_study_without_a_cost_is_told_why(monkeypatch, reasons, told):
+    arms = [(name, FAST, BASE) for name in reasons]
+    monkeypatch.setattr(equal_cost, "_left_out", lambda result: reasons[result.name])
+    assert told in equal_cost._no_cost("small", [condition(*arms)], Locations(Path(".")))
 
 
 def test_a_stored_study_is_told_printed_written_and_drawn(store, tmp_path, monkeypatch, capsys):

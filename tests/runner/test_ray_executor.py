@@ -386,8 +386,3 @@ def test_without_the_package_it_is_told_how_to_install_it(tmp_path, monkeypatch)
 
 def quiet(line, style):
     pass
-
-
-def test_another_kind_is_refused(tmp_path):
-    with pytest.raises(ExecutorError, match="one of inline, ray, but got executor='dask'"):
-        open_executor("dask", "auto", tmp_path, quiet)

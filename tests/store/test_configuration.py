@@ -80,6 +80,14 @@ def test_where_packs_train_is_said_in_the_same_places(monkeypatch):
     assert choose("small", given)["executor_address"].place == "--executor-address"
 
 
+def test_another_kind_of_executor_is_refused_with_the_place_that_says_it():
+    with pytest.raises(ConfigurationError, match=r"one of inline, ray, but got executor=dask \(--"):
+        configuration.executor("small", "dask")
+    write('executor = "dask"')
+    with pytest.raises(ConfigurationError, match=r"but got executor=dask \(harness.toml\). Use"):
+        configuration.executor("small")
+
+
 def test_a_wrong_file_is_told_whole():
     path = write('trackin = "x"\nzzz = 1\nstorage = 3\nfolder = ""\n[tracking]\na = 1')
     with pytest.raises(ConfigurationError) as raised:

@@ -225,6 +225,12 @@ def test_a_taken_port_is_an_error(folder):
             server.serve(uri(folder), folder / "artifacts", None, port, refuse)
 
 
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_number_that_is_no_port_is_an_error(folder, port):
+    with pytest.raises(StoreError, match=f"port must be from 1 to 65535, but got port={port}"):
+        server.serve(uri(folder), folder / "artifacts", None, port, refuse)
+
+
 def test_a_study_is_opened_under_its_view_where_it_has_one(folder):
     writer = StudyWriter(uri(folder), "viewed", folder / "artifacts")
     page = f"/#/experiments/{writer.experiment_id}/runs?"
