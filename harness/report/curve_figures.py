@@ -21,6 +21,7 @@ from harness.report.drawing import (
     short_count,
     shortened,
     style,
+    upright,
 )
 from harness.report.hover import Point, along
 from harness.report.number_texts import number
@@ -124,7 +125,7 @@ def _curves_figure(
                 x, line = lines[result.name]
                 _draw_curve(axes, x, line, looks[result.name], name=result.name)
                 points += _points_of_curve(axes, result.name, x, line, unit)
-            axes.set(xlabel=label, ylabel=_scaled(what, objective))
+            axes.set(xlabel=label, ylabel=upright(_scaled(what, objective)))
             legend_below(figure, axes, len(results))
             panels = [axes]
         else:

@@ -5,6 +5,7 @@ import html
 import io
 import math
 import re
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ LONGEST_LINE = 22
 """Characters of a name beside a row, which has two lines for more."""
 SMALL = 8.5
 """The size of the font of long names beside rows."""
+UPRIGHT = 36
+"""Characters of a line that stands upright beside an axis, which is no higher."""
 MAX_TOGETHER = 8
 """Arms that one pair of axes shows legibly; more get a panel each."""
 MULTIPLES = (
@@ -239,6 +242,11 @@ def new_panels(
     for lowest in grid[num_panels - num_columns : num_panels]:  # of its column
         lowest.tick_params(labelbottom=True)
     return figure, grid[:num_panels]
+
+
+def upright(title: str) -> str:
+    """Returns the title of an upright axis in lines that are no longer than the axis is high."""
+    return textwrap.fill(title, UPRIGHT)
 
 
 def row_inches(num_rows: int) -> float:

@@ -78,7 +78,7 @@ def _together(
 ) -> Figure:
     figure, axes = drawing.new_figure(3.4)
     points += _draw_expected(axes, objective, lines, looks)
-    axes.set(xlabel=_trials(lines), ylabel=title)
+    axes.set(xlabel=_trials(lines), ylabel=drawing.upright(title))
     drawing.legend_below(figure, axes, len(lines))
     return figure
 

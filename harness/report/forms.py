@@ -1,10 +1,11 @@
 """A report's tables as Markdown, as LaTeX and on a terminal."""
 
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Console, JustifyMethod
+from rich.console import Console, ConsoleOptions, JustifyMethod
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
@@ -32,6 +33,10 @@ NARROW, NARROW_GAP = 120, 2
 """Characters of a table for which MLflow's page has room beside its side bar at 1,280 pixels, and
 those between two of its columns.
 """
+LEAST_NAME_WIDTH = 18
+"""Characters that an arm's name has in a table of verdicts, before its other columns are folded."""
+NARROW_TITLE = 14
+"""Characters of a line of a title that is folded for the sake of long names."""
 MAX_WIDTH = 10_000
 """Characters in which any table has room."""
 
@@ -121,16 +126,29 @@ def terminal(results: Sequence[ArmResult], title: str, console: Console) -> Tabl
     has_intervals = Measurement.get(console, unbounded, table).maximum <= console.width
     if not has_intervals:
         table = _verdicts(results, title, with_intervals=False)
-        too_wide = Measurement.get(console, unbounded, table).maximum - console.width
-        if too_wide > 0:
-            width = max(len(result.name) for result in results) - too_wide
-            table = _verdicts(results, title, with_intervals=False, name_width=width)
+        room = _room_for_names(table, results, console, unbounded)
+        if is_narrow := room < min(_longest(results), LEAST_NAME_WIDTH):
+            table = _verdicts(results, title, with_intervals=False, is_narrow=True)
+            room = _room_for_names(table, results, console, unbounded)
+        table = _verdicts(results, title, False, is_narrow, name_width=room)
     speeds = [speed for result in results if (speed := sentences.main_speed(result)) is not None]
     kinds = {_speed_kind(speed) for speed in speeds}
     signs = _speed_signs(has_intervals).items()
     if used := dict.fromkeys(text for kind, (_, text) in signs if kind in kinds):
         table.caption, table.caption_justify = f"Speed {'; '.join(used)}.", "left"
     return table
+
+
+def _longest(results: Sequence[ArmResult]) -> int:
+    return max(len(result.name) for result in results)
+
+
+def _room_for_names(
+    table: Table, results: Sequence[ArmResult], console: Console, unbounded: ConsoleOptions
+) -> int:
+    """Returns how many characters of a name fit beside what else a table of verdicts holds."""
+    too_wide = Measurement.get(console, unbounded, table).maximum - console.width
+    return max(1, _longest(results) - max(0, too_wide))
 
 
 def broken_at_joints(name: str, width: int) -> str:
@@ -168,21 +186,27 @@ def _verdicts(
     results: Sequence[ArmResult],
     title: str,
     with_intervals: bool,
+    is_narrow: bool = False,
     name_width: int = MAX_WIDTH,
 ) -> Table:
+    """Returns the table; where it ``is_narrow``, titles and intervals stand in more lines."""
     table = _terminal_table()
     is_wide = any(tables.wide_text(result) for result in results)
     scale = results[0].objective.scale.capitalize()
     ratio = f"{scale} (95 %,\nwith the search)" if is_wide else f"{scale} (95 %)"
+    title = title.replace(" (", "\n(")
+    if is_narrow:
+        ratio = ratio.replace("\n", " ").replace(" (95 %", "\n(95 %").replace(" the", "\nthe")
+        title = "\n".join(textwrap.fill(line, NARROW_TITLE) for line in title.splitlines())
     table.add_column("Arm", overflow="fold")
-    for name in (title.replace(" (", "\n("), ratio, "p", "Speed"):
+    for name in (title, ratio, "p", "Speed"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("Verdict", no_wrap=True)
     for result in results:
         word = sentences.word(result).split(" and ")[0]  # the sentences say lower or higher
         cells = (
             number(result.objective.level(result.mean)) if result.mean is not None else "none",
-            _ranged(tables.decided_text(result)),
+            _ranged(tables.decided_text(result)).replace(" (", "\n(" if is_narrow else " ("),
             tables.holm_text(result),
             _speed_text(result, with_intervals),
         )

@@ -49,7 +49,7 @@ def of_arms(
         if len(shown) <= MAX_TOGETHER:
             figure, axes = drawing.new_figure(3.9)
             panels = [axes] * len(shown)
-            axes.set(xlabel=x_label, ylabel=y_label)
+            axes.set(xlabel=x_label, ylabel=drawing.upright(y_label))
         else:
             figure, panels = drawing.new_panels(len(shown))
             figure.supxlabel(x_label, fontsize="medium")

@@ -49,7 +49,16 @@ def arm(name: str, colors: Colors) -> str:
     """Returns an arm's name after a mark of its colour, or alone where no arm has that name."""
     color = colors.get(name)
     mark = "" if color is None else f'<i class="arm" style="background: {color}"></i>'
-    return mark + text(name)
+    return mark + breakable(name)
+
+
+def breakable(name: str) -> str:
+    """Returns a name that may be broken into lines where its settings are joined.
+
+    >>> breakable("cell=gru,hidden_size=24")
+    'cell=gru,<wbr>hidden_size=24'
+    """
+    return re.sub(r"(?<=[,:/])(?=.)", "<wbr>", text(name))
 
 
 def bullets(lines: Sequence[str]) -> str:

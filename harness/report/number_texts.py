@@ -27,7 +27,7 @@ def number(value: float, *, decimals: int | None = None) -> str:
         return f"{value:.2g}"
     if decimals is None:
         decimals = max(0, min(3, 3 - math.floor(math.log10(abs(value))))) if value else 0
-    return f"{value:,.{decimals}f}"
+    return f"{value + 0.0:,.{decimals}f}"  # zero has no sign
 
 
 def p_text(p: float) -> str:
@@ -55,6 +55,7 @@ def ratio_texts(
 
 
 def _signed(value: float, decimals: int, sign: str) -> str:
+    value += 0.0  # zero has no sign of its own
     return f"{value:{sign},.{decimals}f}" if abs(value) < MOST_PLAIN else f"{value:{sign}.3g}"
 
 

@@ -97,7 +97,7 @@ def _levels(
     for unused in grid[len(space) :]:
         unused.set_axis_off()
     for first in grid[::num_columns]:
-        first.set_ylabel(objective_name(study))
+        first.set_ylabel(drawing.upright(objective_name(study)))
     figure.legend(
         handles=[*_marks_of_arms(by_arm, looks), *_marks_of_kinds(by_arm, top)],
         loc="outside lower center",

@@ -6,8 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib import rcParams
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
-from planted import BASE, UNIT, build, curve_rows, full, run_rows, search_of, study, timing_rows
+from planted import (
+    BASE,
+    UNIT,
+    build,
+    curve_rows,
+    full,
+    measuring,
+    run_rows,
+    search_of,
+    study,
+    timing_rows,
+)
 
 from harness import report
 from harness.report import curve_figures, drawing
@@ -238,3 +250,18 @@ def test_twenty_arms_of_fifty_seeds_fit_into_20_megabytes():
     assert len(html.encode()) < 20_000_000
     assert "nan" not in "".join(re.findall(r' d="([^"]*)"', html))
     assert len(built.figures) >= 5
+
+
+def test_the_title_of_an_upright_axis_is_within_the_figure():
+    """A long one stands in two lines, and is cut nowhere."""
+    measured = measuring(objective="validation/mse")
+    planned = study("lstm", "gru", measure=measured)
+    rows = [row for name in ("lstm", "gru") for row in run_rows(name, BASE)]
+    curves = curve_rows("lstm", 1.4) + curve_rows("gru", 1.4)
+    curves = [{**row, "validation/mse": np.exp(row["validation/loss"])} for row in curves]
+    drawn = build(planned, rows, curves=curves).figures["learning-curves-tokens"].figure
+    FigureCanvasAgg(drawn).draw()  # which lays it out
+    title = drawn.axes[0].yaxis.label
+    assert title.get_text() == "validation mean squared error (log\nscale)"
+    extent, page = title.get_window_extent(), drawn.bbox
+    assert extent.y0 >= page.y0 and extent.y1 <= page.y1 and extent.x0 >= page.x0

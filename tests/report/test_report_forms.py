@@ -101,6 +101,22 @@ def test_a_long_name_is_broken_at_its_joints():
     assert lines[first].endswith("-") and name.startswith(lines[first] + lines[first + 1])
 
 
+@pytest.mark.parametrize("width", [68, 80])
+def test_names_of_several_settings_are_broken_at_their_joints_beside_a_long_title(width):
+    names = [f"cell=rnn-leaky,head={head},horizon=3" for head in ("value", "gaussian", "quantiles")]
+    rows = [row for j, name in enumerate(names) for row in run_rows(name, BASE + 0.03 * j)]
+    (only,) = build(study(*names), rows).conditions
+    console = Console(width=width, file=io.StringIO())
+    title = "Mean squared error (test, of scaled values)"
+    console.print(forms.terminal(only.results, title, console))
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    rule = next(i for i, line in enumerate(lines) if line.startswith("─"))
+    parts = [line.split()[0] for line in lines[rule + 1 :] if line and line[0] != " "]
+    assert "".join(parts) == "".join(names)
+    assert all(part.endswith((",", "-", "=", "horizon=3")) for part in parts), parts
+
+
 def test_a_number_in_an_arms_name_is_whole():
     assert forms.broken_at_joints("cell=lstm-coupled,hidden_size=24", 20).splitlines() == [
         "cell=lstm-coupled,",
