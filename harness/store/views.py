@@ -46,18 +46,20 @@ NAME_WIDTH, CREATED_WIDTH, COLUMN_WIDTH, CARD_HEIGHT = 170, 46, 140, 360  # pixe
 CHARACTER_WIDTH, CELL_MARGINS = 8, 24  # pixels, of a bold title
 LEVEL_WIDTH = 115  # of the column of the objective
 WIDTHS = {
-    "verdict": 118,
+    "verdict": 123,
     "ratio with interval": 150,
-    "difference with interval": 150,
-    "p": 75,
-    "speed": 70,
+    "difference with interval": 174,
+    "p": 73,
+    "speed": 68,
     "parameters": 90,
     SEEDS_TAG: 56,
-    TRIALS_TAG: 61,
+    TRIALS_TAG: 60,
     "state": 80,
     "sample": 300,
 }
-"""Of columns of tags: the whole first table fits beside the side bar at 1,280 pixels."""
+"""Of columns of tags: the whole first table of a study that compares by ratios fits beside the side
+bar at 1,280 pixels. The bounds of a difference have signs, and are wider.
+"""
 OWN_SECTION = "own"
 HEADINGS = {
     Phase.TRIAL: "Trials over seconds and updates",
