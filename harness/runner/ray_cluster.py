@@ -40,7 +40,7 @@ def join(ray: Any, address: str) -> None:
     """Joins the cluster; signals are handled as before, and Ray prints nothing.
 
     Raises:
-        ExecutorError: None answers at the address.
+        ExecutorError: None answers at the address, or it does not let this machine in.
     """
     where = os.environ.get("RAY_ADDRESS", address) if address == "auto" else address
     remedy = "Start one (ray start --head), or name its address with --executor-address."
@@ -58,7 +58,14 @@ def join(ray: Any, address: str) -> None:
     quiet |= {"include_dashboard": False} if where == "local" else {}
     try:
         ray.init(address=where, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        if _is_of_token(error):
+            wrong = f"executor: a Ray cluster must let this machine in at {shown}, but"
+            remedy = (
+                "Copy ~/.ray/auth_token of its head node to this one, and set RAY_AUTH_MODE=token; "
+                "an address that is written out is shown no token otherwise."
+            )
+            raise ExecutorError(f"{wrong} asks for its token. {remedy}") from error
         raise ExecutorError(f"{wrong} got {first_line(error)!r}. {remedy}") from error
     finally:
         if is_main:
@@ -78,6 +85,14 @@ def _greet(host: str, port: int) -> None:
         answer = connection.recv(FRAME_BYTES, socket.MSG_WAITALL)
         if len(answer) < FRAME_BYTES or answer[FRAME_KIND] != SETTINGS_KIND:
             raise OSError(f"an answer that is not Ray's: {answer!r}")
+
+
+def _is_of_token(error: BaseException | None) -> bool:
+    """Returns whether a cluster asks for a token that it was not shown, or that is not here."""
+    if error is None:
+        return False
+    is_it = "InvalidAuthToken" in str(error) or type(error).__name__ == "AuthenticationError"
+    return is_it or _is_of_token(error.__cause__)
 
 
 def check_versions(theirs: Mapping[str, str]) -> None:
