@@ -34,7 +34,7 @@ from harness import provenance  # noqa: E402
 from harness.cli.faults import FAULT  # noqa: E402
 from harness.results.doctor import examine  # noqa: E402
 from harness.store.locations import Locations  # noqa: E402
-from harness.store.reader import ARM_PHASE, StudyReader, draw_of, phase_of, unit_of  # noqa: E402
+from harness.store.reader import ARM_PHASE, StudyReader, phase_of, unit_of  # noqa: E402
 from harness.store.rows import RunRow  # noqa: E402
 from harness.tuning import storage as storages  # noqa: E402
 
@@ -206,7 +206,7 @@ def stored(locations: Locations) -> Stored:
 
 
 def _key(row: RunRow) -> str:
-    return f"{unit_of(row)}/{phase_of(row)}/{row.tags['index']}/{draw_of(row)}"
+    return f"{unit_of(row)}/{phase_of(row)}/{row.tags['index']}/{row.tags.get('draw', 0)}"
 
 
 def _parts(reader: StudyReader, row: RunRow) -> dict[str, Any]:
