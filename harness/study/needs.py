@@ -158,30 +158,22 @@ _LANGUAGE_FIELDS = (
 """The fields of texts, which other tasks do not have."""
 
 
-def _of_language(field: str) -> Needs:
-    return _on(field, "task", LANGUAGE)
-
-
-def _of_classes(field: str) -> Needs:
-    rule = "a corpus whose targets are tokens or classes"
-    return Needs(
-        field,
+_NEEDS = (
+    *(_on(field, "task", LANGUAGE) for field in _LANGUAGE_FIELDS),
+    Needs(
+        "options",
+        ("task",),
+        lambda task: task != LANGUAGE,
+        "a task other than language-modelling",
+        "task: memory",
+    ),
+    Needs(
+        "label_smoothing",
         ("corpus",),
         lambda corpus: corpus not in sources.PREDICTING_VALUES,
-        rule,
+        "a corpus whose targets are tokens or classes",
         "corpus: copy",
-    )
-
-
-def _of_sequences() -> Needs:
-    rule = "a task other than language-modelling"
-    return Needs("options", ("task",), lambda task: task != LANGUAGE, rule, "task: memory")
-
-
-_NEEDS = (
-    *map(_of_language, _LANGUAGE_FIELDS),
-    _of_sequences(),
-    _of_classes("label_smoothing"),
+    ),
     _on("num_sequences", "task", "memory"),
     _on("num_held_out", "task", "memory"),
     _on("test_lengths", "task", "memory"),
