@@ -95,7 +95,7 @@ def _data_faults(settings: Settings, error: data.DataError) -> Iterator[_Fault]:
     """Yields what is wrong with a text or with how it is read."""
     by_field = (field for field in ("paths", "path") if getattr(settings, field) is not None)
     names_text = next(by_field, "corpus")
-    for line in str(error).splitlines():
+    for line in dict.fromkeys(str(error).splitlines()):  # one file may hold several splits
         field, message = _headed(line)
         yield _Fault(field or (names_text,), message, error.code)
 

@@ -134,7 +134,7 @@ def section(study: Study, results: Sequence[ArmResult], runs: pd.DataFrame) -> S
     what = f"Other lengths: {objective.axis}" if multiples else f"Beside the {objective.name}"
     title = f"{what} on test, the median of the replicates and their range"
     header = ("Arm", *titles, *beside.values(), "Remark")
-    return Section(title, header, rows).without_empty("Remark")
+    return Section(title, header, rows).without_empty(*beside.values(), "Remark")
 
 
 def _ranged(values: np.ndarray) -> str:

@@ -208,6 +208,8 @@ def _held_out(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     if objective.startswith("train/") or parsed.is_invalid(("measure", "objective")):
         return
     for arm in arms:
+        if arm.value("task") != LANGUAGE:  # it has no split, which is told
+            continue
         if "split" not in arm.invalid and arm.value("split") == "none":
             message = (
                 f"must be holdout with objective: {objective}, since none leaves no text to "

@@ -49,6 +49,7 @@ def rules(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             yield from _endless(parsed, arm)
             yield from _later_answers(parsed, arm)
     yield from _backward_states(parsed, arms)
+    yield from _samples(parsed, arms)
     yield from _lengths(parsed, arms)
     yield from _objectives(parsed, arms)
     yield from _target(parsed, arms)
@@ -142,6 +143,20 @@ def _backward_states(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
             "one order, but got states=true and bidirectional=true. Remove one of the two."
         )
         yield parsed.document.at_value(("measure", "states"), message, "backward-states")
+
+
+def _samples(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
+    """Models of language alone continue texts."""
+    if not parsed.form.measure or not parsed.form.measure.samples:
+        return
+    tasks = (arm.value("task") for arm in arms if "task" not in arm.invalid)
+    other = next((task for task in tasks if task != LANGUAGE), None)
+    if other is not None:
+        message = (
+            f"must stand with task: {LANGUAGE}, whose runs continue texts, but got samples with "
+            f"task {other}. Remove it."
+        )
+        yield parsed.document.at_key(("measure", "samples"), message, "idle-field")
 
 
 def _objectives(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:

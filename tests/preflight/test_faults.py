@@ -215,6 +215,13 @@ def test_the_arms_are_told_that_a_fault_concerns(write, tmp_path):
     )
 
 
+def test_a_file_that_holds_all_splits_is_missed_once(write, tmp_path, monkeypatch):
+    monkeypatch.setenv("HARNESS_DATA", str(tmp_path / "none"))
+    named = ("corpus: time-machine", "corpus: wikitext-2\n  token: word")
+    (line,) = said_of(write("sound", changes=[named]))
+    assert "fix.corpus: " in line and "wikitext-2-v1.zip: must be there" in line
+
+
 def test_plans_that_cannot_be_built_are_told_for_every_arm(write):
     lines = said_of(write("sound", changes=[("hidden_size: 8", "num_parameters: 40")]))
     arms = [f"faulty.yaml:10:19: fix.num_parameters (of {arm}): " for arm in ("lstm", "sound")]

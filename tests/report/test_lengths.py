@@ -1,5 +1,6 @@
 """What test sequences of other lengths show, from planted numbers: the table and the figure."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -124,6 +125,14 @@ def test_without_other_lengths_what_is_told_beside_the_objective_still_is():
     assert table_of(shown).rows == [("lstm", "0.250")]
     assert "other-lengths" not in shown.figures
     assert table_of(built(study("lstm", "gru"), run_rows("lstm", BASE))) is None
+
+
+def test_what_no_arm_is_told_beside_the_objective_has_no_column():
+    """Of each arm one replicate is at the guess, which has no F1."""
+    rows = [row for name in ("lstm", "gru") for row in runs_of(name, ERRORS, excess=0.05)]
+    rows[0]["test/macro_f1"] = rows[3]["test/macro_f1"] = math.nan
+    header = table_of(built(memory_study("lstm", "gru"), rows)).header
+    assert "Excess in nats" in header and "Macro F1" not in header
 
 
 def test_the_store_keeps_what_test_tells_beside_and_of_other_lengths():
