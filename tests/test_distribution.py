@@ -88,7 +88,8 @@ def environment(built, folder, names):
         The folder of its programs, and the distributions.
     """
     (wheel,) = (built / "dist").glob("*.whl")
-    pip = ["-m", "pip", "--python", folder, "install", "--no-deps", "--no-index", "--quiet", wheel]
+    pip = ["-m", "pip", "--python", folder, "install", "--no-deps", "--no-index", "--quiet"]
+    pip += ["--no-compile", wheel]  # what is imported is compiled then
     for words in (["-m", "venv", "--without-pip", folder], pip):
         done = run([sys.executable, *words], built)
         assert done.returncode == 0, done.stderr
