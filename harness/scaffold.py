@@ -11,6 +11,7 @@ from cells import registry
 from cells.copying import copied_source
 from cells.spelling import nearest
 from harness import documents
+from harness.store.folders import take_files
 from harness.study import absent
 from harness.study.blocks import STUDY_NAME
 from harness.study.reader import read
@@ -164,6 +165,7 @@ def _write(contents: dict[Path, str]) -> None:
                 f"init: must not overwrite a file, but got path={str(path)!r}, which exists. "
                 "Choose another name, or another --folder."
             )
+    for folder in {path.parent for path in contents}:
+        take_files(folder, "folder", "Name another with --folder.")
     for path, text in contents.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")

@@ -41,6 +41,8 @@ def test_a_study_is_written_and_read_and_never_overwritten(harness, tmp_path):
     with pytest.raises(scaffold.ScaffoldError, match="must not overwrite a file"):
         scaffold.write_study("quickstart", tmp_path)
     assert path.read_text() == "mine"
+    with pytest.raises(ValueError, match="folder: must be a folder in which files can be made"):
+        scaffold.write_study("gates", path)
 
 
 def test_every_field_of_the_study_has_a_comment_or_explains_itself(tmp_path):

@@ -246,7 +246,11 @@ def new_panels(
 
 def upright(title: str) -> str:
     """Returns the title of an upright axis in lines that are no longer than the axis is high."""
-    return textwrap.fill(title, UPRIGHT)
+    if len(title) <= UPRIGHT:
+        return title
+    return "\n".join(
+        textwrap.fill(part, UPRIGHT) for part in title.replace(" (", "\n(").split("\n")
+    )
 
 
 def row_inches(num_rows: int) -> float:

@@ -101,12 +101,22 @@ class Budget:
 
 
 def shown(value: Any) -> str:
-    """Returns a field's value as a message shows it: as in YAML, shortened."""
+    """Returns a field's value as a message shows it: as in YAML, shortened.
+
+    >>> shown(Options.of({"horizon": 3, "head": "value"})), shown(Budget(epochs=4))
+    ('{head: value, horizon: 3}', '{epochs: 4}')
+    """
     value = list(value) if isinstance(value, tuple) else value
-    if isinstance(value, Lines):
-        text = f"{{end: {value.end}}}"
+    if isinstance(value, Lines | Paths | Options | Budget):
+        pairs = value.items if isinstance(value, Options) else vars(value).items()
+        text = ", ".join(f"{name}: {_bare(each)}" for name, each in pairs if each is not None)
+        text = f"{{{text}}}"
     elif isinstance(value, bool):
         text = str(value).lower()
     else:
         text = "none" if value is None else repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _bare(value: Any) -> str:
+    return value if isinstance(value, str) else shown(value)

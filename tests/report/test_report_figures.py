@@ -262,6 +262,6 @@ def test_the_title_of_an_upright_axis_is_within_the_figure():
     drawn = build(planned, rows, curves=curves).figures["learning-curves-tokens"].figure
     FigureCanvasAgg(drawn).draw()  # which lays it out
     title = drawn.axes[0].yaxis.label
-    assert title.get_text() == "validation mean squared error (log\nscale)"
+    assert title.get_text() == "validation mean squared error\n(log scale)"
     extent, page = title.get_window_extent(), drawn.bbox
     assert extent.y0 >= page.y0 and extent.y1 <= page.y1 and extent.x0 >= page.x0
