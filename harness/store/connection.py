@@ -2,10 +2,12 @@
 
 import logging
 import os
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,8 @@ from harness.store.making import copied, keep, kept_copy, make_whole
 from harness.store.moved import mend
 from harness.store.presence import await_tracking
 
+OTHER_VERSION = "out-of-date database schema"
+"""What MLflow says of tables that an older version made, or a newer one."""
 OWN_EXPERIMENT = (
     "UPDATE experiments SET artifact_location = ?, creation_time = ?, last_update_time = ?"
 )
@@ -61,6 +65,13 @@ def connect(uri: str) -> MlflowClient:
             raise patience.lacking(error, path or uri) from error
         if patience.is_passing(error):
             raise patience.never(f"tracking: MLflow's store {path or uri}", error) from error
+        if OTHER_VERSION in str(error):
+            raise StoreError(
+                f"tracking: MLflow's tables must be of the installed MLflow, {version('mlflow')}, "
+                f"but those of {path or uri} are of another version. Where an older one made them, "
+                f"copy the database and run: mlflow db upgrade {shlex.quote(uri)}. Where a "
+                "newer one did, install that."
+            ) from error
         reason = " ".join(str(error).split()).rstrip(".")
         raise StoreError(
             f"tracking: MLflow's store must be reachable and of this version, but got uri={uri!r}: "

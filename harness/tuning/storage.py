@@ -2,6 +2,7 @@
 
 import math
 import os
+import shlex
 import time
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ GRACE_SECONDS = 30
 """How long the lock file of a journal may stay while nothing is written."""
 SILENT_SECONDS = 1.0
 """How long it is waited for without a word."""
+OTHER_VERSION = "no longer compatible with the table schema"
+"""What Optuna says of tables that an older version made, or a newer one."""
 STORED_POINTS = "SELECT step FROM trial_intermediate_values WHERE trial_id = :trial"
 STORE_POINT = (
     "INSERT INTO trial_intermediate_values "
@@ -86,6 +89,13 @@ def open_storage(url: str) -> optuna.storages.BaseStorage:
         is_of_a_file = not isinstance(error, OSError) or error.filename is not None
         if is_of_a_file and patience.is_lasting(error):
             raise patience.lacking(error, path or url) from error
+        if OTHER_VERSION in str(error):
+            raise SearchError(
+                f"storage: Optuna's tables must be of the installed Optuna, {optuna.__version__}, "
+                f"but those of {path or url} are of another version. Where an older one made them, "
+                f"copy the database and run: optuna storage upgrade --storage {shlex.quote(url)}. "
+                "Where a newer one did, install that."
+            ) from error
         raise SearchError(
             f"storage: must be a database that Optuna reaches, but got storage={url!r}: {error}. "
             "Write sqlite:///FILE, postgresql://USER@HOST/NAME or journal:///FILE."

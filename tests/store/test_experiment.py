@@ -2,16 +2,20 @@
 
 import logging
 import os
+import re
+import shlex
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
 from written_runs import Recorder, start, tags_of
 
-from harness.store import experiment, notes, patience
+from harness.store import connection, experiment, notes, patience
 from harness.store.address import StoreError, absolute_uri
 from harness.store.kept import STUDY_FILE
 from harness.store.source import experiment_ids
@@ -122,6 +126,19 @@ def test_a_store_that_cannot_be_reached_is_an_error_with_a_remedy(tmp_path, monk
     monkeypatch.setattr(patience, "START_SECONDS", 0.1)
     with pytest.raises(StoreError, match=r"server at 127.0.0.1:9: must answer.* Start its server"):
         StudyWriter("http://127.0.0.1:9", "s", tmp_path)
+
+
+def test_tables_of_another_version_are_told_with_what_mends_them(tmp_path):
+    made, path = tmp_path / "made.db", tmp_path / "it's old.db"
+    connection.close(connection.connect(f"sqlite:///{made}"))
+    made.rename(path)  # MLflow looks at a file's tables once
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE alembic_version SET version_num = '89d4b8295536'")
+    with pytest.raises(StoreError) as told:
+        connection.connect(f"sqlite:///{path}")
+    assert "are of another version" in str(told.value) and "\n" not in str(told.value)
+    command = re.search(r"run: (mlflow db upgrade .*)\. Where", str(told.value))[1]
+    assert shlex.split(command) == ["mlflow", "db", "upgrade", f"sqlite:///{path}"]
 
 
 def test_every_arm_keeps_the_study_file(writer):

@@ -1,4 +1,6 @@
 import math
+import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
@@ -232,6 +234,16 @@ def test_a_storage_that_cannot_be_reached_is_an_error():
         match=r"storage: must be a database that Optuna reaches, but got storage=",
     ):
         storages.open_storage("sqlite:////dev/null/optuna.db")
+
+
+def test_tables_of_another_version_are_told_with_what_mends_them(tmp_path):
+    path = tmp_path / "old.db"
+    storages.close(storages.open_storage(f"sqlite:///{path}"))
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("UPDATE alembic_version SET version_num = 'v3.0.0.c'")
+    remedy = f"run: optuna storage upgrade --storage sqlite:///{path}. Where a newer"
+    with pytest.raises(storages.SearchError, match=f"are of another version.*{remedy}"):
+        storages.open_storage(f"sqlite:///{path}")
 
 
 def importance_runs(num_trials, loss, **changes):
