@@ -12,6 +12,8 @@ PARAMETER = re.compile(
     r"\.param\s+(?:\.align\s+(\d+)\s+)?\.(\w+)(?:\s+\.\w+(?:\s+\d+)?)*"
     r"\s+([A-Za-z_]\w*)(?:\[(\d+)\])?"
 )
+SCOPE = re.compile(r"^\s*\{(?=\s*(?:\.reg\b|$))|(?:^|(?<=;))\s*\}\s*$", re.MULTILINE)
+"""What opens and closes one; other braces hold vectors."""
 ENDS = ("bra", "ret", "exit", "bar", "barrier", "trap")
 """What ends a block: a thread may go elsewhere, wait, or end."""
 
@@ -93,7 +95,7 @@ def _program(
     labels: dict[str, int] = {}
     registers: dict[str, str] = {}
     # A scope of its own declares names that nothing outside of it reads.
-    body = re.sub(r"^\s*[{}]\s*$", "", body, flags=re.MULTILINE)
+    body = SCOPE.sub("", body)
     for statement in re.split(r";|(?<=:)\s*\n", body):
         statement = statement.strip()
         while label := re.match(r"([$\w]+):\s*", statement):

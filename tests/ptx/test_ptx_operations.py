@@ -41,6 +41,11 @@ WHOLE = [0, 1, -1, 7, -8, MOST - 1, -MOST, 12345]
     [
         ("add.s32 $r, $0, $1;", lambda a, b: a + b),
         ("sub.s32 $r, $0, $1;", lambda a, b: a - b),
+        # As NVRTC 13.5 writes a scope, with an instruction before its end on the same line.
+        (
+            "{ .reg .b32 %tmp;\n  mov.b32 %tmp, $0;\n  add.s32 $r, %tmp, $1; }",
+            lambda a, b: a + b,
+        ),
         ("mul.lo.s32 $r, $0, $1;", lambda a, b: a * b),
         ("mul.hi.s32 $r, $0, $1;", lambda a, b: (a * b) >> 32),
         ("mad.lo.s32 $r, $0, $1, 5;", lambda a, b: a * b + 5),

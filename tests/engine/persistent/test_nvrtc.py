@@ -1,6 +1,9 @@
 """The kernels' machine code, where NVRTC is; and what is read from its log."""
 
 import ctypes
+import re
+import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -188,6 +191,21 @@ def test_both_kernels_compile_without_spills(precision, architecture):
     assert compiled.code.startswith(b"\x7fELF")
     assert sorted(compiled.resources) == ["backward", "forward"]
     assert not any(kernel.spill_bytes for kernel in compiled.resources.values())
+
+
+@needs_nvrtc
+def test_no_time_step_loads_what_registers_did_not_hold(tmp_path):
+    """A layer whose columns take all of them; tensor cores multiply in the time loop alone."""
+    tools = Path(pytest.importorskip("triton").__file__).parent / "backends" / "nvidia" / "bin"
+    code = fitted(plan_of(Layer(cells.find("lstm"), 768, 2, "bf16")), "bf16", 90)
+    made, file = nvrtc.compile_for(code.on("device"), 90), tmp_path / "lstm.cubin"
+    file.write_bytes(made.code)
+    command = [tools / "nvdisasm", "-c", file]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for kernel in ("forward", "backward"):
+        (text,) = re.findall(rf"^\.text\.{kernel}:\n(.*?)^//-", told + "//-", re.M | re.S)
+        before, is_there, time_loop = text.partition("HMMA.16816")
+        assert is_there and "LDL" not in time_loop
 
 
 @needs_nvrtc
