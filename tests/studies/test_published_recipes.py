@@ -14,6 +14,7 @@ from harness import data, study
 from harness.data.standard import STANDARD
 from harness.model.architecture import architecture
 from harness.model.initialization import initial_parameters
+from harness.preflight.design import design_problem
 from harness.preflight.resolve import resolve
 from harness.training.messages import Evaluation, RunEnded, RunState
 from harness.training.plan import Plan, Run
@@ -74,6 +75,12 @@ def test_a_published_study_is_on_the_very_text_of_the_paper(name, monkeypatch, t
     with pytest.raises(data.DataError, match=f"{files[0].algorithm} must be") as refused:
         data.load(own)
     assert all(file.checksum in str(refused.value) for file in files)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_published_study_can_answer_what_it_asks(name):
+    """So that it runs as it stands, where its text is."""
+    assert design_problem(study.load(FOLDER / f"{name}.yaml")) is None
 
 
 @pytest.mark.parametrize("name", OWN)
