@@ -27,7 +27,12 @@ def number(value: float, *, decimals: int | None = None) -> str:
         return f"{value:.2g}"
     if decimals is None:
         decimals = max(0, min(3, 3 - math.floor(math.log10(abs(value))))) if value else 0
-    return f"{value + 0.0:,.{decimals}f}"  # zero has no sign
+    return f"{_rounded(value, decimals):,.{decimals}f}"
+
+
+def _rounded(value: float, decimals: int) -> float:
+    """Returns a value so that what is shown as zero has no sign."""
+    return round(value, decimals) + 0.0
 
 
 def p_text(p: float) -> str:
@@ -55,8 +60,10 @@ def ratio_texts(
 
 
 def _signed(value: float, decimals: int, sign: str) -> str:
-    value += 0.0  # zero has no sign of its own
-    return f"{value:{sign},.{decimals}f}" if abs(value) < MOST_PLAIN else f"{value:{sign}.3g}"
+    if abs(value) >= MOST_PLAIN:
+        return f"{value:{sign}.3g}"
+    rounded = _rounded(value, decimals)
+    return f"{rounded:{sign if rounded else ''},.{decimals}f}"
 
 
 def difference_texts(

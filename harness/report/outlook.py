@@ -7,6 +7,8 @@ from harness.statistics.decisions import SEARCH_FACTOR, Decision
 from harness.statistics.power import MAX_SEEDS
 from harness.study import Study
 
+AS_SEEN = "if effect and spread stay as observed"
+
 
 def of(study: Study, result: ArmResult) -> list[str]:
     """Returns what would decide an arm that is undecided or not comparable."""
@@ -22,17 +24,17 @@ def of(study: Study, result: ArmResult) -> list[str]:
         return [unknown_search.outlook(result)] if is_unknown else []
     if result.seeds_to_decide is not None:
         more = result.seeds_to_decide - decision.num_pairs
-        text = f"About {more} more {unit(study)}{'s' if more != 1 else ''} should decide it"
-    elif _is_the_searchs(decision):
+        pairs = f"{unit(study)}{'s' if more != 1 else ''}"
+        text = f"About {more} more {pairs} should decide it, {AS_SEEN}"
+        return [f"{text}{_more_of_stages(study, result)}"]
+    if _is_the_searchs(decision):
         return [
             f"More seeds should not decide it: a difference must exceed {SEARCH_FACTOR:g} times "
             "the search's own spread, and this one does not. More trials may"
         ]
-    elif unknown_search.is_unknown(study, result):
+    if unknown_search.is_unknown(study, result):
         return [unknown_search.outlook(result)]
-    else:
-        text = f"Not even {MAX_SEEDS} {unit(study)}s should decide it"
-    return [f"{text}, if effect and spread stay as observed{_more_of_stages(study, result)}"]
+    return [f"Not even {MAX_SEEDS} {unit(study)}s should decide it, {AS_SEEN}"]
 
 
 def _is_the_searchs(decision: Decision) -> bool:

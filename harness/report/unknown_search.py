@@ -11,8 +11,12 @@ def asks_search(study: Study, result: ArmResult) -> bool:
 
 
 def is_unknown(study: Study, result: ArmResult) -> bool:
-    """Says whether a verdict rests on the search's own spread, and nobody knows that."""
-    return asks_search(study, result) and result.search_spread is None
+    """Says whether a verdict rests on the search's own spread, and nobody knows that.
+
+    Repeats hold that spread already.
+    """
+    is_asked = asks_search(study, result) and not study.is_repeated
+    return is_asked and result.search_spread is None
 
 
 def grounds(study: Study, result: ArmResult) -> list[str]:

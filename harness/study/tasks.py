@@ -147,7 +147,8 @@ def _backward_states(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
 
 def _samples(parsed: Parsed, arms: list[ArmDraft]) -> Iterator[Problem]:
     """Models of language alone continue texts."""
-    if not parsed.form.measure or not parsed.form.measure.samples:
+    samples = parsed.form.measure and parsed.form.measure.samples
+    if not samples or not samples.prefixes:
         return
     tasks = (arm.value("task") for arm in arms if "task" not in arm.invalid)
     other = next((task for task in tasks if task != LANGUAGE), None)

@@ -237,6 +237,26 @@ def test_a_spread_that_is_not_known_leaves_the_arm_undecided():
     )
 
 
+def test_repeats_that_leave_an_arm_undecided_blame_no_search():
+    """They hold its spread, whether it is known or not."""
+    planned = searched("lstm", "gru", tune=search_of(6, repeats=8), replicate=Replicate(1))
+
+    def rows(end):
+        for repeat in range(8):
+            found = trial_rows("lstm", U_SHAPE) + trial_rows("gru", U_SHAPE)
+            shift = 0.1 if repeat % 2 else -0.1
+            ends = [end] if repeat == 0 else ["finished"]
+            found += run_rows("lstm", [1.4]) + run_rows("gru", [1.4 + shift], states=ends)
+            yield from ({**row, "repeat": repeat} for row in found)
+
+    for end in ("finished", "diverged"):
+        built = build(planned, list(rows(end)))
+        assert built.results[1].decision.verdict == "undecided"
+        assert built.results[1].search_spread is None
+        text = built.sentences[0] + built.markdown()
+        assert "More trials" not in text and "is not known" not in text
+
+
 def test_repeats_hold_the_spread_already_and_more_than_half_of_them_have_to_be_open():
     def rows(num_open):
         found = []

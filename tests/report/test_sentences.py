@@ -1,6 +1,7 @@
 """The sentences of an arm on planted frames, to the letter."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -151,6 +152,13 @@ def test_a_sequential_design_says_what_adds_the_seeds_that_would_decide(at_most,
     start = f"About {n - 10} more seeds should decide it, if effect and spread stay as observed; "
     assert start + clause in built.sentences[0]
     assert built.results[1].seeds_to_decide == n
+
+
+def test_a_sequential_design_that_no_number_of_seeds_decides_asks_for_none():
+    planned = study("lstm", "gru", replicate=Replicate(10, until=0.5, at_most=10))
+    planned = replace(planned, measure=replace(planned.measure, margin=0.0))
+    (sentence,) = build(planned, pair(1e-5, 0.02)).sentences
+    assert sentence.endswith(" seeds should decide it, if effect and spread stay as observed.")
 
 
 def test_sentence_diverged():

@@ -35,7 +35,7 @@ def test_a_code_is_a_mnemonic_and_its_words_are_sentences():
 
 
 def test_a_message_shows_a_value_as_a_study_writes_it():
-    """None and true, where a study may hold them, are none and true."""
+    """None and true that are written out in one are none and true."""
     python_s = re.compile(r"\bgot\b[^.]*=(None|True|False)\b")
     texts = [
         (path.name, node.value)
