@@ -218,7 +218,7 @@ def fits(cell: str, shape: Shape, precision: str, which: Engine) -> bool:
 
 def place(precision: str) -> Place:
     """Returns where runs of a precision would be trained; their tensors lie on the stand-in."""
-    return Place(device="cpu", precision=precision, threads=1, cell_files=(), rounds=1, seconds=0.0)
+    return Place(device="cpu", precision=precision, threads=1, cell_files=())
 
 
 def launches(cell: str, shape: Shape, precision: str, which: Engine) -> Launches:

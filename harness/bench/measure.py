@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from harness import engine, provenance, timing
-from harness.bench.options import Options, Place
+from harness.bench.options import Options, Rounds
 from harness.bench.peak import Yardsticks
 from harness.bench.record import MODES, Bench, Mode, Shape
 from harness.bench.subjects import (
@@ -105,7 +105,7 @@ def begin(options: Options, words: Sequence[str]) -> Bench:
     return Bench(describe(options, ["bench", *words]))
 
 
-def describe(options: Place, words: Sequence[str]) -> dict[str, str]:
+def describe(options: Rounds, words: Sequence[str]) -> dict[str, str]:
     """Returns the machine, the moment and the words of the command, its name among them."""
     load = "unknown"
     if hasattr(os, "getloadavg"):

@@ -62,27 +62,36 @@ class Named:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where, and for how long, something is measured.
+    """Where something is trained.
 
     Attributes:
         device: ``cpu`` or ``cuda``.
         precision: Of products.
         threads: Of a CPU.
         cell_files: Files of users' own cells.
-        rounds: How many repeats of everything.
-        seconds: The least length of a repeat.
     """
 
     device: str
     precision: str
     threads: int
     cell_files: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounds(Place):
+    """Where, and for how long, something is measured.
+
+    Attributes:
+        rounds: How many repeats of everything.
+        seconds: The least length of a repeat.
+    """
+
     rounds: int
     seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(Place):
+class Options(Rounds):
     """A bench to be measured.
 
     ``engines`` is empty where each cell takes every engine that runs it. ``budget`` is None where

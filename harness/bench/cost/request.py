@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.bench.options import DEVICES, MOST_TOKENS, Place
+from harness.bench.options import DEVICES, MOST_TOKENS, Rounds
 from harness.bench.record import BenchError, Shape
 from harness.bench.values import Mistakes, count, drawable, names, one_of, seconds, writable
 from harness.settings import MOST_TOKENS as MOST_STREAMS
-from harness.settings import MOST_UNITS
+from harness.settings import MOST_UNITS, Precision
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request(Place):
+class Request(Rounds):
     """What is to be measured.
 
     Attributes:
@@ -57,7 +57,7 @@ class Request(Place):
     large_batch: int
     json: Path | None
     plot: Path | None
-    precision: str = "float32"
+    precision: Precision = "float32"
 
     def shape(self, hidden_size: int, *, large: bool = False) -> Shape:
         """Returns the sizes of an update, or of a pass of the large batch."""
