@@ -37,6 +37,7 @@ PACK_SECONDS = "seconds as the packs took, since not every arm was timed alike"
 REPLICATE = ["repeat", "index"]
 TERA = 1e12
 NONE_FINISHED = "no replicate finished"
+DIVERGED = "half or more of its replicates diverged"
 PASSES = 3
 """Forward passes that an update is worth in products."""
 
@@ -54,7 +55,7 @@ class ArmCost:
         final: What most of its replicates came down to; None: no such number.
         num_reached: The replicates that reached the target.
         num_replicates: All that ended.
-        tokens: The median until then; None: not half of the replicates reach it.
+        tokens: The median until then; None: no more than half of the replicates reach it.
         seconds: Likewise.
         lowest_seconds: Of the replicate that was first to reach it.
         highest_seconds: Of that which was last, of those that did.
@@ -118,7 +119,8 @@ class EqualCosts:
         at = f"{where} {self.split} {name} {number(self.target)}, {self.origin},"
         best = self.cheapest
         if best is None or best.seconds is None:
-            return f"{at} no arm is cheapest: not half of the replicates of any arm reach it."
+            few = "no more than half of the replicates of any arm reach it"
+            return f"{at} no arm is cheapest: {few}."
         others = [arm for arm in self.arms if arm.interval is not None and arm is not best]
         near = [arm.name for arm in others if arm.interval and arm.interval[0] <= 1.0]
         never = [arm.name for arm in self.arms if arm.seconds is None and not arm.left_out]
@@ -126,7 +128,7 @@ class EqualCosts:
         lines[0] += f"; {', '.join(near)} cannot be told apart from it." if near else "."
         if never:
             verb = "reaches" if len(never) == 1 else "reach"
-            lines.append(f"{', '.join(never)} never {verb} it in half of the replicates.")
+            lines.append(f"{', '.join(never)} {verb} it in no more than half of the replicates.")
         return " ".join(lines)
 
     @property
@@ -181,8 +183,12 @@ def equal_costs(
 
 def _no_cost(study: str, conditions: Sequence[ConditionReport], locations: Locations) -> str:
     """Returns why no arm of a study has a cost, and what to do."""
-    results = [result for condition in conditions for result in condition.results]
-    why = {_left_out(result) or "most of its replicates diverged" for result in results}
+    why = set()
+    for condition in conditions:
+        for result in condition.results:
+            reason = _left_out(result)
+            has_ended = reason == NONE_FINISHED and result.num_diverged
+            why.add(DIVERGED if has_ended or not reason else reason)
     if why == {NONE_FINISHED}:
         return f"study: must have replicates that finished, but got none of {study!r}. Run it."
     return (

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -92,10 +93,21 @@ def test_arms_that_never_reach_the_target_are_said_to():
     lstm, rnn = costs.arms
     assert lstm.seconds is not None and rnn.seconds is None and rnn.num_reached == 0
     assert "which was asked for, lstm is cheapest" in costs.answer
-    assert costs.answer.endswith("rnn never reaches it in half of the replicates.")
+    assert costs.answer.endswith("rnn reaches it in no more than half of the replicates.")
     assert costs.section.rows[1][:4] == ("rnn", "3.320", "0/3", "never")
     nobody = equal_cost.costs_of(condition(("lstm", FAST, BASE)), target=1.0)
     assert nobody.cheapest is None and "no arm is cheapest" in nobody.answer
+
+
+def test_exactly_half_of_the_replicates_are_too_few_and_are_not_called_less():
+    half = [[3.0, 1.0], [3.0, 1.0], [3.0, 2.0], [3.0, 2.0]]
+    told = equal_cost.costs_of(condition(("lstm", FAST, BASE), ("rnn", FAST, half)), target=3.0)
+    assert [arm.num_reached for arm in told.arms] == [3, 2]
+    assert told.answer.endswith("rnn reaches it in no more than half of the replicates.")
+    alone = equal_cost.costs_of(condition(("rnn", FAST, half)), target=3.0)
+    assert alone.answer.endswith(
+        "no arm is cheapest: no more than half of the replicates of any arm reach it."
+    )
 
 
 def test_a_replicate_that_diverged_reached_what_it_did_and_ends_nowhere():
@@ -124,21 +136,36 @@ def test_what_cannot_be_reached_or_has_not_run_is_refused():
     assert equal_cost.costs_of(condition(("lstm", FAST, BASE), lstm=["running"] * 3)) is None
 
 
+RUN_IT = "must have replicates that finished, but got none of 'small'. Run it."
+DIVERGED = "half or more of its replicates diverged"
+
+
 @pytest.mark.parametrize(
-    ("reasons", "told"),
+    ("states", "told"),
     [
-        ({"lstm": "no replicate finished"}, "must have replicates that finished, but got none of"),
+        ({"lstm": ["running"] * 3}, RUN_IT),
+        ({"lstm": ["diverged", "diverged", "finished"]}, f"of each arm {DIVERGED}."),
+        ({"lstm": ["diverged", "finished"]}, f"of each arm {DIVERGED}."),
+        ({"lstm": ["diverged"] * 3}, f"of each arm {DIVERGED}."),
         (
-            {"lstm": "its search is open", "rnn": "no replicate finished"},
-            "got none of 'small': of each arm its search is open or no replicate finished.",
+            {"lstm": ["diverged"] * 3, "rnn": ["running"] * 3},
+            f"of each arm {DIVERGED} or no replicate finished.",
         ),
-        ({"lstm": ""}, "got none of 'small': of each arm most of its replicates diverged."),
     ],
 )
-def test_a_study_without_a_cost_is_told_why(monkeypatch, reasons, told):
-    arms = [(name, FAST, BASE) for name in reasons]
-    monkeypatch.setattr(equal_cost, "_left_out", lambda result: reasons[result.name])
-    assert told in equal_cost._no_cost("small", [condition(*arms)], Locations(Path(".")))
+def test_a_study_without_a_cost_is_told_why(states, told):
+    arms = [(name, FAST, BASE[: len(each)]) for name, each in states.items()]
+    report = condition(*arms, **states)
+    assert equal_cost.costs_of(report) is None
+    assert told in equal_cost._no_cost("small", [report], Locations(Path(".")))
+
+
+def test_an_open_search_is_why_a_study_has_no_cost():
+    ran = condition(("lstm", FAST, BASE))
+    report = replace(ran, results=[replace(result, is_open=True) for result in ran.results])
+    assert equal_cost.costs_of(report) is None
+    told = equal_cost._no_cost("small", [report], Locations(Path(".")))
+    assert "got none of 'small': of each arm its search is open." in told
 
 
 def test_a_stored_study_is_told_printed_written_and_drawn(store, tmp_path, monkeypatch, capsys):
