@@ -84,10 +84,19 @@ def stored_runs(reader: StudyReader) -> pd.DataFrame:
     return runs
 
 
-def shown_total(study: Study, num_wanted: int) -> str:
-    """Returns how many runs a study asks for; a search that may be extended asks for no fewer."""
-    least = "at least " if study.tune and study.tune.at_most else ""
-    return f"{least}{num_wanted:,}"
+def shown_total(study: Study, num_wanted: int, num_stored: int, is_complete: bool) -> str:
+    """Returns how many runs a study asks for; a search that may be extended asks for no fewer.
+
+    Args:
+        study: Its searches are asked.
+        num_wanted: Without extensions.
+        num_stored: So many of them there are, with extensions.
+        is_complete: Whether a launch found nothing left to do.
+    """
+    may_be_extended = study.tune is not None and study.tune.at_most is not None
+    if may_be_extended and not is_complete:
+        return f"at least {num_wanted:,}"
+    return f"{max(num_wanted, num_stored):,}"
 
 
 def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -> Table:
@@ -116,8 +125,9 @@ def status_table(study: str, overrides: tuple[str, ...], locations: Locations) -
     is_asked = runs.index.isin([row for each in asked for row in each.runs.index])
     num_wanted = sum(each.num_wanted for each in asked)
     # Fewer runs may be all, which the launch that found nothing left to do has noted.
-    has_all = is_asked.sum() >= num_wanted or reader.notes().complete == demand(loaded)
-    wanted = shown_total(loaded, num_wanted)
+    is_complete = reader.notes().complete == demand(loaded)
+    has_all = is_complete or is_asked.sum() >= num_wanted
+    wanted = shown_total(loaded, num_wanted, int(is_asked.sum()), is_complete)
     sentences = [*_standing(runs[is_asked], wanted, has_all, study, reader, locations)]
     sentences += _left(runs[~is_asked & runs["phase"].isin(list(Phase))])
     table.caption = "\n".join([" ".join(sentences), *told_of_cells(loaded)])

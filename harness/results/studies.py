@@ -119,10 +119,10 @@ def _standing(reader: StudyReader, locations: Locations) -> Standing:
     else:
         counted = runs[runs.index.isin([row for each in asked for row in each.runs.index])]
         num_wanted = sum(each.num_wanted for each in asked)
-        wanted = shown_total(study, num_wanted)
         # Fewer runs may be all: finalists are few where few settings are fit, and an arm that
         # was stopped has no replicates. The launch that found nothing left to do has said so.
         is_whole = reader.notes().complete == demand(study)
+        wanted = shown_total(study, num_wanted, len(counted), is_whole)
     is_open = counted["state"] == str(RunState.RUNNING)
     is_whole = is_whole and not is_open.any()
     state = _state(reader.study_name, locations, len(runs), is_whole)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 import cells
 from cells.base import Cell
@@ -159,7 +160,7 @@ class TrainedModel:
         return task.criterion(means)
 
     @torch.no_grad()
-    def predict(self, inputs: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    def predict(self, inputs: ArrayLike, lengths: ArrayLike | None = None) -> np.ndarray:
         """Returns the scores of the classes, or the values, after every step of each sequence.
 
         They are what the model puts out. Of a series they are scaled as it was for training, and
@@ -179,7 +180,7 @@ class TrainedModel:
             ModelError: The inputs are of another shape than the model reads, or the lengths are
                 none of theirs.
         """
-        sizes = self._saved.reads_and_predicts
+        inputs, sizes = np.asarray(inputs), self._saved.reads_and_predicts
         wanted = 2 if sizes.reads_tokens else 3
         if inputs.ndim != wanted or (wanted == 3 and inputs.shape[2] != sizes.num_inputs):
             shape = "(S, T)" if sizes.reads_tokens else f"(S, T, {sizes.num_inputs})"

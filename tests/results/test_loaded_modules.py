@@ -43,7 +43,7 @@ def test_a_model_of_sequences_puts_out_what_the_run_s_does(index):
         inputs = numbers.integers(model.num_inputs, size=(4, 7))
     else:
         inputs = numbers.standard_normal((4, 7, model.num_inputs))
-    expected = torch.from_numpy(TrainedModel(given).predict(inputs)).transpose(0, 1)
+    expected = torch.from_numpy(TrainedModel(given).predict(inputs.tolist())).transpose(0, 1)
     given_inputs = torch.from_numpy(inputs).transpose(0, 1)
     with torch.no_grad():
         found, _ = model(given_inputs)

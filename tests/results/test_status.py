@@ -5,12 +5,13 @@ import re
 from datetime import datetime
 
 import pytest
+from planted import search_of, study
 from rich.console import Console
 from small_study import write
 from stored import reader_of, writer_of
 
 from harness.results import reports
-from harness.results.status import status_table
+from harness.results.status import shown_total, status_table
 from harness.store.locations import Locations
 from harness.store.lock import locked
 from harness.study.units import Phase, RunKey, Unit
@@ -92,6 +93,15 @@ def test_a_report_of_a_whole_study_says_nothing_of_its_lock(store, tmp_path):
 
 def test_a_study_that_ended_says_so(store):
     assert status_table("small", (), Locations(store)).caption == "12 of 12 runs have ended."
+
+
+def test_a_search_that_may_be_extended_asks_for_no_fewer_until_nothing_is_left_to_do():
+    planned = study("lstm", "gru", tune=search_of(4))
+    assert shown_total(planned, 52, 40, False) == shown_total(planned, 52, 52, True) == "52"
+    planned = study("lstm", "gru", tune=search_of(4, at_most=8))
+    assert shown_total(planned, 52, 52, False) == "at least 52"
+    assert shown_total(planned, 52, 64, True) == "64"
+    assert shown_total(planned, 52, 48, True) == "52"  # an arm that was stopped has fewer
 
 
 def test_seeds_that_the_study_asks_for_no_more_are_not_counted(store):
