@@ -185,10 +185,12 @@ def _no_cost(study: str, conditions: Sequence[ConditionReport], locations: Locat
     """Returns why no arm of a study has a cost, and what to do."""
     why = set()
     for condition in conditions:
+        ended = _ended(condition)
         for result in condition.results:
-            reason = _left_out(result)
-            has_ended = reason == NONE_FINISHED and result.num_diverged
-            why.add(DIVERGED if has_ended or not reason else reason)
+            rows = ended[ended["arm"] == result.name]
+            reason = _left_out(result, rows)
+            all_diverged = reason == NONE_FINISHED and len(rows)
+            why.add(DIVERGED if all_diverged or not reason else reason)
     if why == {NONE_FINISHED}:
         return f"study: must have replicates that finished, but got none of {study!r}. Run it."
     return (
@@ -214,15 +216,16 @@ def costs_of(condition: ConditionReport, target: float | None = None) -> EqualCo
             f"target: must be a {objective.name} that can be, but got {target=}. Give another."
         )
     rows, clock = _clocked(condition, metric)
-    finals = {r.name: _final(rows[rows["arm"] == r.name]) for r in condition.results}
-    placed = {r.name: finals[r.name] for r in condition.results if not _left_out(r)}
-    known = {name: final for name, final in placed.items() if final is not None}
+    of_arm = {r.name: rows[rows["arm"] == r.name] for r in condition.results}
+    finals = {name: _final(own) for name, own in of_arm.items()}
+    placed = [r.name for r in condition.results if not _left_out(r, of_arm[r.name])]
+    known = {name: final for name in placed if (final := finals[name]) is not None}
     if not known:
         return None
     worst = max(known, key=lambda name: known[name])
     level = objective.level(known[worst]) if target is None else target
     arms = [
-        _arm_cost(result, rows[rows["arm"] == result.name], finals[result.name], objective, level)
+        _arm_cost(result, of_arm[result.name], finals[result.name], objective, level)
         for result in condition.results
     ]
     return EqualCosts(
@@ -237,9 +240,13 @@ def costs_of(condition: ConditionReport, target: float | None = None) -> EqualCo
 
 
 def _clocked(condition: ConditionReport, metric: str) -> tuple[pd.DataFrame, str]:
-    """Returns the rows of replicates that ended, with loss and seconds, and which seconds."""
-    ended = condition.curves["state"].isin([RunState.FINISHED, RunState.DIVERGED])
-    rows = condition.curves[ended & (condition.curves["phase"] == Phase.REPLICATE)]
+    """Returns the evaluations of replicates that ended, and which seconds are told.
+
+    They have loss and seconds. A replicate that diverged before its first has a row without.
+    """
+    curves = condition.curves[condition.curves["phase"] == Phase.REPLICATE]
+    key = ["arm", *REPLICATE]
+    rows = _ended(condition).join(curves.set_index(key)[["tokens", "time_seconds", metric]], on=key)
     rows = rows.assign(loss=rows[metric].astype(float).fillna(math.inf))
     timed = [result for result in condition.results if ALONE in result.tokens_per_second]
     alike = {result.conditions[ALONE] for result in timed}
@@ -251,12 +258,21 @@ def _clocked(condition: ConditionReport, metric: str) -> tuple[pd.DataFrame, str
     return rows.assign(seconds=rows["time_seconds"].astype(float)), PACK_SECONDS
 
 
-def _left_out(result: ArmResult) -> str:
+def _ended(condition: ConditionReport) -> pd.DataFrame:
+    """Returns the replicates that ended, a row each, with their state."""
+    runs = condition.runs[condition.runs["phase"] == Phase.REPLICATE]
+    is_over = runs["state"].isin([RunState.FINISHED, RunState.DIVERGED])
+    ended = runs.loc[is_over, ["arm", *REPLICATE, "state"]].astype({"arm": "str"})
+    return ended.drop_duplicates(["arm", *REPLICATE])
+
+
+def _left_out(result: ArmResult, ended: pd.DataFrame) -> str:
+    """Returns why an arm, whose replicates that ended are given, stands beside no other."""
     if result.incomparable:
         return "it reads another text"
     if result.is_open:
         return "its search is open"
-    return "" if result.num_finished else NONE_FINISHED
+    return "" if (ended["state"] == RunState.FINISHED).any() else NONE_FINISHED
 
 
 def _final(rows: pd.DataFrame) -> float | None:
@@ -294,7 +310,7 @@ def _arm_cost(
         num_reached=len(reached),
         num_replicates=len(seconds),
         seconds_between=float(steps.median()) if len(steps) else None,
-        left_out=_left_out(result),
+        left_out=_left_out(result, rows),
         curve=_curve(rows, objective),
     )
     if cost.left_out or not len(seconds) or not math.isfinite(median := float(np.median(seconds))):

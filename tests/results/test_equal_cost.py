@@ -123,6 +123,29 @@ def test_a_replicate_that_diverged_reached_what_it_did_and_ends_nowhere():
     assert equal_cost.costs_of(none).section.rows[1][3] == "left out: no replicate finished"
 
 
+def test_a_replicate_that_diverged_before_an_evaluation_is_one_that_ended():
+    states = ["finished", "finished", "finished", "diverged"]
+    rows = planted.run_rows("lstm", [1.0] * 4, states=states)
+    (report,) = planted.build(planted.study("lstm"), rows, curves=curves("lstm", *BASE)).conditions
+    (lstm,) = equal_cost.costs_of(report).arms
+    assert (lstm.num_reached, lstm.num_replicates) == (3, 4)
+    # The four come down to 0.8, 0.9, 1.0 and nothing: more than half of them to 1.0.
+    assert lstm.final == pytest.approx(math.exp(1.0))
+
+
+def test_repeats_with_a_replicate_each_that_diverged_have_replicates_that_finished():
+    states = ["finished", "finished", "diverged"]
+    rows = planted.run_rows("lstm", [1.0] * 3, states=states)
+    asked = planted.study("lstm", tune=planted.search_of(repeats=3), replicate=planted.Replicate(3))
+    (report,) = planted.build(
+        asked,
+        [{**row, "repeat": k} for k in range(3) for row in rows],
+        curves=[{**row, "repeat": k} for k in range(3) for row in curves("lstm", *BASE)],
+    ).conditions
+    (lstm,) = equal_cost.costs_of(report).arms
+    assert lstm.left_out == "" and lstm.num_replicates == 9
+
+
 def test_arms_that_were_not_timed_are_told_in_the_packs_seconds():
     report = condition(("lstm", FAST, BASE), ("rnn", FAST, WORST), timed=False)
     costs = equal_cost.costs_of(report)
