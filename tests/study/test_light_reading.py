@@ -18,9 +18,7 @@ faults = 0
 for path in json.loads(sys.argv[1]):
     try:
         loaded = study.load(path)
-        loaded.fingerprint, loaded.changes_since(loaded.identity())
-        again = study.loads(study.dump(loaded.resolved()), path)
-        assert again.fingerprint == loaded.fingerprint, path
+        loaded.fingerprint, loaded.changes_since(loaded.identity()), loaded.resolved()
     except study.StudyError as error:
         faults += len(error.problems)
 print(json.dumps([faults, sorted(set(json.loads(sys.argv[2])) & set(sys.modules))]))
