@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.store.address import sqlite_path
-from harness.store.handover import Doer, Handover
+from harness.store.handover import Handover
 from harness.store.lock import Assure, held
+from harness.store.operations import Doer
 from harness.store.patience import Check, Say
 from harness.store.reader import StudyReader
 from harness.store.spool import Spool

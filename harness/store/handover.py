@@ -12,12 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from harness.store import patience, signals
 from harness.store.advisory_lock import LockedError
-from harness.store.operations import Operation
+from harness.store.operations import Doer, Operation
 from harness.store.patience import Check, Say, is_lasting
 from harness.store.spool import MAX_BYTES, Spool
 
@@ -33,21 +32,6 @@ CLOSE_SECONDS = 3.0
 """How long an end waits for the store before what is left goes to the file."""
 LAST_SECONDS = 30.0
 """How long it waits on for a store that works, where the file cannot be written."""
-
-
-@dataclass(frozen=True)
-class Doer:
-    """How an operation is done.
-
-    Attributes:
-        do: Does it, given its arguments.
-        is_kept: Whether it waits in the file: others are made anew by every launch.
-        is_urgent: Whether it waits for nothing.
-    """
-
-    do: Callable[..., None]
-    is_kept: bool = True
-    is_urgent: bool = False
 
 
 class Handover:
@@ -185,12 +169,17 @@ class Handover:
             self._changed.notify_all()
         lacking = self._end_after(CLOSE_SECONDS)
         if lacking is not None and self._is_alive() and not self._why:  # it is slow
+            self._say(
+                f"{lacking.strerror}: {self._spool.path}; what the store has not taken cannot wait "
+                f"there, so the launch waits for the store, {LAST_SECONDS:.0f} s at most",
+                "yellow",
+            )
             lacking = self._end_after(LAST_SECONDS)
         if lacking is not None:  # it must not hide why the launch ends
             with self._changed:
                 self._is_ending = True
                 self._changed.notify_all()
-            num_lost = sum(map(self._is_kept, self._waiting))
+                num_lost = sum(map(self._is_kept, self._waiting))
             self._say(
                 f"{lacking.strerror}: {self._spool.path}; the {num_lost} records that the store "
                 "has not taken are lost, and their runs are trained again",

@@ -1,4 +1,4 @@
-"""What is to be done for a store, as it waits in memory."""
+"""What is to be done for a store, as it waits in memory, and how."""
 
 import threading
 import time
@@ -7,6 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.store.spool import num_bytes_of
+
+
+@dataclass(frozen=True)
+class Doer:
+    """How an operation is done.
+
+    Attributes:
+        do: Does it, given its arguments.
+        is_kept: Whether it waits in the file: others are made anew by every launch.
+        is_urgent: Whether it waits for nothing.
+    """
+
+    do: Callable[..., None]
+    is_kept: bool = True
+    is_urgent: bool = False
 
 
 @dataclass

@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 
 from harness.store import handover, patience
-from harness.store.handover import Doer, Handover
+from harness.store.handover import Handover
+from harness.store.operations import Doer
 from harness.store.spool import Spool
 
 

@@ -4,6 +4,7 @@
 
 import errno
 import re
+import threading
 
 import pytest
 from handovers import end, lines, new, path, patient, put, quick, store, until, until_late  # noqa: F401
@@ -77,6 +78,11 @@ def full_at(store):
     store.is_away, store.error = True, OSError(errno.ENOSPC, "No space left on device")
 
 
+def refuse(*_, **__):
+    """Writes nothing, as where a disk must not be written."""
+    raise OSError(errno.EROFS, "Read-only file system")
+
+
 def test_what_a_full_store_has_not_taken_is_stored_by_the_next_launch(new, store, path, lines):
     own = new()
     full_at(store)
@@ -109,20 +115,53 @@ def test_of_what_finds_no_room_anywhere_it_is_told_that_it_is_lost(new, store, p
 
 
 def test_a_store_that_works_is_waited_for_where_the_file_cannot_be_written(
-    new, store, quick, lines, monkeypatch
+    new, store, quick, lines, path, monkeypatch
 ):
     own = new()
     store.lets_go.clear()
     put(own, 0, 1, 2, name="end")
 
-    def refuse(*_, **__):
-        store.lets_go.set()  # no sooner does it go on
-        raise OSError(errno.EROFS, "Read-only file system")
+    def say(line, style):
+        lines.append(line)
+        store.lets_go.set()  # the person is told before the wait, not after it
 
     monkeypatch.setattr(own._spool, "append", refuse)
-    monkeypatch.setattr(handover, "LAST_SECONDS", 3600.0)
+    monkeypatch.setattr(own, "_say", say)
+    monkeypatch.setattr(handover, "LAST_SECONDS", 120.0)
     own.close()
-    assert store.kept == [0, 1, 2] and lines == [] and not own.is_left
+    assert store.kept == [0, 1, 2] and not own.is_left
+    assert lines == [
+        f"Read-only file system: {path}; what the store has not taken cannot wait there, so the "
+        "launch waits for the store, 120 s at most"
+    ]
+
+
+def test_a_flush_that_ends_while_lost_records_are_counted_hides_no_end(
+    new, store, quick, lines, monkeypatch
+):
+    goes_on, is_over = threading.Event(), threading.Event()
+    monkeypatch.setattr(store, "flush", lambda: goes_on.wait(600))
+    own = new()
+    is_kept, finish = own._is_kept, own._finish
+
+    def counted(operation):
+        if own._is_ending:
+            goes_on.set()
+            is_over.wait(0.2)  # as long as it is counted, the thread takes no record off
+        return is_kept(operation)
+
+    def finished(batch):
+        finish(batch)
+        is_over.set()
+
+    monkeypatch.setattr(own._spool, "append", refuse)
+    monkeypatch.setattr(own, "_is_kept", counted)
+    monkeypatch.setattr(own, "_finish", finished)
+    monkeypatch.setattr(handover, "LAST_SECONDS", 0.0)
+    put(own, 0, 1, name="end")
+    until(lambda: store.kept)  # both wait still, whether they are one batch or two
+    end(own)
+    assert not own._thread.is_alive() and "the 2 records that the store has" in lines[-1]
 
 
 class Refused(Exception):
