@@ -59,7 +59,7 @@ def join(ray: Any, address: str) -> None:
     try:
         ray.init(address=where, **quiet)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
-        if _is_of_token(error):
+        if _is_of_token(ray, error):
             wrong = f"executor: a Ray cluster must let this machine in at {shown}, but"
             remedy = (
                 "Copy ~/.ray/auth_token of its head node to this one, and set RAY_AUTH_MODE=token; "
@@ -87,12 +87,12 @@ def _greet(host: str, port: int) -> None:
             raise OSError(f"an answer that is not Ray's: {answer!r}")
 
 
-def _is_of_token(error: BaseException | None) -> bool:
+def _is_of_token(ray: Any, error: BaseException | None) -> bool:
     """Returns whether a cluster asks for a token that it was not shown, or that is not here."""
     if error is None:
         return False
-    is_it = "InvalidAuthToken" in str(error) or type(error).__name__ == "AuthenticationError"
-    return is_it or _is_of_token(error.__cause__)
+    is_asked = isinstance(error, ray.exceptions.AuthenticationError)
+    return is_asked or "InvalidAuthToken" in str(error) or _is_of_token(ray, error.__cause__)
 
 
 def check_versions(theirs: Mapping[str, str]) -> None:

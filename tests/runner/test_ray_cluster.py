@@ -1,5 +1,6 @@
 """A Ray cluster that does not let this machine in is told so, with what to do."""
 
+import mmap
 from types import SimpleNamespace
 
 import pytest
@@ -8,13 +9,15 @@ from harness.runner import ray_cluster
 from harness.runner.executor import ExecutorError
 
 exceptions = pytest.importorskip("ray.exceptions", reason="Ray is not installed")
+raylet = pytest.importorskip("ray._raylet", reason="Ray is not installed")
+
+SAID = "InvalidAuthToken: Authentication token is missing or incorrect"
 
 
 def refused():
     """Raises as Ray does where a cluster was shown no token: its client says so in the cause."""
-    said = "InvalidAuthToken: Authentication token is missing or incorrect"
     try:
-        raise RuntimeError(f"Failed to connect to GCS. Last connection error: {said}")
+        raise RuntimeError(f"Failed to connect to GCS. Last connection error: {SAID}")
     except RuntimeError as error:
         raise ConnectionError("Failed to connect to Ray cluster at head:6379") from error
 
@@ -22,6 +25,13 @@ def refused():
 def without_token():
     """Raises as Ray does where a token is asked for and none is here."""
     raise exceptions.AuthenticationError("Token authentication is enabled")
+
+
+def test_ray_says_a_refusal_in_these_words():
+    """No page of its documentation and none of its Python files has them."""
+    with open(raylet.__file__, "rb") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            assert content.find(SAID.encode()) >= 0
 
 
 @pytest.mark.parametrize("init", [refused, without_token])
