@@ -171,6 +171,11 @@ def key_of_row(row: Mapping[Any, Any]) -> RunKey:
     return RunKey(unit_of_row(row), Phase(row["phase"]), row["index"], row["draw"])
 
 
+def finite(value: float) -> float:
+    """Returns a number as MLflow's SQL stores keep it: an infinity as the largest float."""
+    return math.copysign(LARGEST_FLOAT, value) if math.isinf(value) else value
+
+
 def _infinite(value: float) -> float:
     return math.copysign(math.inf, value) if abs(value) >= LARGEST_FLOAT else value
 

@@ -31,7 +31,7 @@ from mlflow.entities import (
 )
 
 from harness.store.address import StoreError, sqlite_path
-from harness.store.frames import LARGEST_FLOAT
+from harness.store.frames import finite
 from harness.store.rows import artifact_path as file_of
 from harness.store.soundness import SQLITE_SECONDS
 from harness.store.source import is_known
@@ -298,7 +298,7 @@ def _rows(run_id: str, texts: Iterable[Param | RunTag], limit: int) -> list[tupl
 def _point(run_id: str, metric: Metric) -> tuple[str, str, int, int, float, bool]:
     """Returns a point as MLflow keeps it: NaN as 0 with a mark, infinities as the largest float."""
     value, is_nan = float(metric.value), math.isnan(metric.value)
-    value = 0.0 if is_nan else max(-LARGEST_FLOAT, min(value, LARGEST_FLOAT))
+    value = 0.0 if is_nan else finite(value)
     return run_id, metric.key, metric.step, metric.timestamp, value, is_nan
 
 

@@ -265,7 +265,7 @@ class StudyWriter:
             MLflow's id of the arm's own run.
         """
         arm_run = self._arm_run(unit)
-        numbers = {f"arm/{key}": short(value) for key, value in metrics.items()}
+        numbers = {f"arm/{key}": frames.finite(short(value)) for key, value in metrics.items()}
         store_files(self._client, arm_run.run_id, artifacts or {})
         self._write_numbers(arm_run, numbers, round(unix_time() * 1000))
         arm_run.new_tags |= texts_of(tags or {})

@@ -314,13 +314,14 @@ def test_an_arms_summary_is_on_its_parent_under_arm_alone(new, writer):
 
 
 def test_an_arms_numbers_are_written_where_they_have_changed(new, writer):
-    numbers = {"perplexity": 7.25, "speed": math.nan, "runs": 8.0}
+    without_end = {"worst": math.inf, "best": -math.inf}
+    numbers = {"perplexity": 7.25, "speed": math.nan, "runs": 8.0, **without_end}
     writer.summarize_arm(Unit("lstm"), numbers)
     new().summarize_arm(Unit("lstm"), numbers)  # a launch that adds nothing to the study
-    new().summarize_arm(Unit("lstm"), {"perplexity": 7.125, "runs": 8.0})
+    new().summarize_arm(Unit("lstm"), {"perplexity": 7.125, "runs": 8.0, **without_end})
     (arm_run,) = [run for run in writer.reader.search() if run.tags["phase"] == "arm"]
     written = [(p.metric, p.value) for p in writer.reader.points(arm_run)]
-    assert len(written) == 4
+    assert len(written) == 6
     assert {("arm/perplexity", 7.25), ("arm/perplexity", 7.125), ("arm/runs", 8.0)} < set(written)
 
 
