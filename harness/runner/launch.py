@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # these load MLflow, pandas, Optuna and torch: a wrong study 
     from harness.data import Data
     from harness.report import Report
     from harness.runner.scheduler import Scheduler
+    from harness.store.configuration import ExecutorKind
     from harness.store.lock import Assure
 
 OBJECTS_BETWEEN_COLLECTIONS = 100_000
@@ -75,7 +76,7 @@ def run(
     console: Console | None = None,
     begun: float | None = None,
     verbose: bool = False,
-    executor: str = "inline",
+    executor: "ExecutorKind" = "inline",
     address: str = "auto",
 ) -> "Report":
     """Runs what a study still lacks and returns its report; a finished study trains nothing.

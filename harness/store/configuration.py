@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from cells.spelling import nearest
 from harness.store.address import AddressedError, without_passwords
@@ -24,7 +24,8 @@ DEFAULTS = {
     "executor_address": "auto",
 }
 """The keys of the file, and their values where nothing says otherwise."""
-EXECUTORS = ("inline", "ray")
+ExecutorKind = Literal["inline", "ray"]
+EXECUTORS: tuple[ExecutorKind, ...] = get_args(ExecutorKind)
 """What ``executor`` may be."""
 DEFAULT = "default"
 """The place of a value that nothing says otherwise."""
@@ -98,19 +99,21 @@ def locate(
 
 def executor(
     study: object = None, kind: str | None = None, address: str | None = None
-) -> tuple[str, str]:
+) -> tuple[ExecutorKind, str]:
     """Returns where packs train, and the cluster's address; what options do not say is None.
 
     Raises:
         ConfigurationError: The file is wrong, or there is no such kind.
     """
     choices = choose(study, {"executor": kind, "executor_address": address})
-    if (chosen := choices["executor"]).value not in EXECUTORS:
+    chosen = choices["executor"]
+    kinds = [each for each in EXECUTORS if each == chosen.value]
+    if not kinds:
         raise ConfigurationError(
             f"executor: must be one of {', '.join(EXECUTORS)}, but got executor={chosen}. "
             "Use one of these."
         )
-    return choices["executor"].value, choices["executor_address"].value
+    return kinds[0], choices["executor_address"].value
 
 
 def decisions(

@@ -1,9 +1,11 @@
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
 from harness.runner import executor
+from harness.runner.executors import open_executor
 from harness.settings import Budget, Settings
 from harness.training import pack
 from harness.training.messages import Evaluation, RunEnded
@@ -118,3 +120,9 @@ def test_a_single_run_that_does_not_fit_fails(settings, monkeypatch):
         lambda records: ends.extend(r for r in records if isinstance(r, RunEnded)) or set(),
     )
     assert ends[0].state == "failed" and "full" in ends[0].message
+
+
+def test_a_kind_of_executor_that_there_is_not_opens_none(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(AssertionError, match="'slurm'"):
+        open_executor("slurm", "auto", tmp_path, print)
