@@ -27,6 +27,7 @@ from harness.runner import exchange, launch, publisher, runtime_phase, scheduler
 sys.path.append({str(Path(__file__).parent)!r})
 import unsynced
 
+sys.path.pop()  # a command finds none of the tests' modules
 unsynced.begin()
 """
 

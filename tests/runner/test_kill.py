@@ -63,6 +63,13 @@ def harness():
         yield server
 
 
+@pytest.mark.slow  # as the fixture is
+def test_a_forked_command_finds_no_module_of_the_tests(tmp_path, harness):
+    (tmp_path / "own.py").write_text("import small_study\n")
+    done = harness.run("cells", "show", "own", "--file", "own.py", cwd=tmp_path)
+    assert done.returncode == 2 and "No module named 'small_study'" in done.stderr
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_a_study_ends_as_an_undisturbed_one(tmp_path, harness):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
