@@ -88,9 +88,10 @@ def runs() -> dict[str, Callable[[int], dict[str, float]]]:
 def training_operations(epochs: int) -> float:
     """Returns the arithmetic operations of all training: a pass back is two passes forward."""
     loaded = study.load(STUDY)
+    assert loaded.tune is not None  # as the study says
     total = 0.0
     for arm in loaded.arms:
-        corpus = data.load(arm.settings)
+        corpus = data.load_text(arm.settings)
         num_tokens = len(corpus.vocabulary)
         windows = data.training_windows(arm.settings, len(corpus.splits["train"]))
         tokens = windows.updates_per_epoch * epochs * windows.targets_per_update
@@ -103,10 +104,10 @@ def run_script(epochs: int) -> dict[str, float]:
     """Returns the script's seconds, by what took them; ``all`` is the clock on the wall."""
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder, "text.txt")
-        corpus = data.load(study.load(STUDY).arms[0].settings)
+        corpus = data.load_text(study.load(STUDY).arms[0].settings)
         text.write_text("".join(corpus.vocabulary.decode(corpus.splits["train"])), encoding="utf-8")
         script = Path(__file__).with_name("peer_script.py")
-        wall, said = _timed([sys.executable, script, text, folder, str(epochs)])
+        wall, said = _timed([sys.executable, str(script), str(text), folder, str(epochs)])
     told_line = next(line for line in said.splitlines() if line.startswith("{"))  # warnings follow
     seconds: dict[str, float] = json.loads(told_line)["seconds"]
     return seconds | {"all": wall}
@@ -117,8 +118,8 @@ def run_study(epochs: int, precision: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         setting = ["--set", f"fix.budget={{epochs: {epochs}}}"]
         setting += ["--set", f"fix.precision={precision}"]
-        command = [sys.executable, "-m", "harness.cli", "run", STUDY, "--folder", folder, *setting]
-        wall, said = _timed([*command, "--force"])
+        command = [sys.executable, "-m", "harness.cli", "run", str(STUDY), "--folder", folder]
+        wall, said = _timed([*command, *setting, "--force"])
     found = SPLIT.search(" ".join(said.split()))
     if found is None:
         raise RuntimeError(f"harness run: must say where its seconds went, but said {said!r}.")
@@ -138,7 +139,7 @@ def told(pair: dict[str, dict[str, float]]) -> str:
     return "; ".join(parts)
 
 
-def _timed(command: list[str | Path]) -> tuple[float, str]:
+def _timed(command: list[str]) -> tuple[float, str]:
     begun = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -89,7 +90,7 @@ class Ray(Files):
     def __init__(self, stack: ExitStack) -> None:
         from ray.cluster_utils import Cluster
 
-        size = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+        size: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
         cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
         stack.callback(cluster.shutdown)
         cluster.add_node(**size)
@@ -376,8 +377,12 @@ def main() -> None:
     rows = Rows(arguments.out or OUT / f"kills-{arguments.stores}.jsonl")
     known = {"date": date.today().isoformat(), "seed": arguments.seed, **provenance.describe("cpu")}
     with ExitStack() as stack:
-        makers = {"files": lambda _: Files(), "ray": Ray, "postgres": Postgres}
-        stores: Stores = makers[arguments.stores](stack)
+        makers: dict[str, Callable[[ExitStack], Stores]] = {
+            "files": lambda _: Files(),
+            "ray": Ray,
+            "postgres": Postgres,
+        }
+        stores = makers[arguments.stores](stack)
         rows.add(known)
         is_sound = run(stores, arguments.kills, arguments.seed, rows)
     sys.exit(0 if is_sound else 1)

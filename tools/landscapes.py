@@ -48,13 +48,13 @@ class Measured:
         errors is counted on a held-out set.
         """
         if not self.best:
-            return LOWEST + above + noise
+            return np.asarray(LOWEST + above + noise)
         errors = self.best * np.exp(STEEPNESS * above + noise)
         if self.objective is MSE:
             losses = np.log(errors)
         else:
             losses = stats.binom.ppf(luck, NUM_HELD_OUT, np.minimum(errors, 1.0)) / NUM_HELD_OUT
-        return np.minimum(losses, self.guess)
+        return np.asarray(np.minimum(losses, self.guess))
 
 
 PERPLEXITIES = Measured(PERPLEXITY, margin=0.01, guess=3.4)  # a guess among 30 characters
@@ -140,7 +140,11 @@ STEEP = Landscape("twice as steep", Valley(), _steep(2.0))
 STEEPER = Landscape("four times as steep", Valley(), _steep(4.0))
 CLIFF = Landscape("cliff", Valley(at=1.0, cliff=0.6), Valley(at=1.0, cliff=0.6))
 CLIFFS = Landscape("cliffs apart", Valley(at=1.0, cliff=0.6), Valley(at=0.8, cliff=0.4))
-FADING = Landscape("fading cliff", *[Valley(at=1.0, cliff=0.6, fade=0.15)] * 2)
+FADING = Landscape(
+    "fading cliff",
+    Valley(at=1.0, cliff=0.6, fade=0.15),
+    Valley(at=1.0, cliff=0.6, fade=0.15),
+)
 WORSE_BEFORE_CLIFF = tuple(
     Landscape(
         f"{percent} % worse before a cliff",
@@ -154,7 +158,7 @@ IRRELEVANT = Landscape("irrelevant field", Valley(), Valley(at=0.3), num_fields=
 TWO_FIELDS = Landscape(
     "two fields", Valley(bias=0.02), Valley(at=0.3, bias=0.03, tilt=0.2), num_fields=2
 )
-OUTSIDE = Landscape("best rates outside", *[Valley(at=2.2)] * 2)
+OUTSIDE = Landscape("best rates outside", Valley(at=2.2), Valley(at=2.2))
 ONE_OUTSIDE = Landscape("one best rate outside", Valley(), Valley(at=2.2))
 SMALL = Landscape("5 % worse", Valley(), Valley(at=0.3, higher=math.log(1.05)), math.log(1.05))
 LARGE = Landscape("10 % worse", Valley(), Valley(at=0.3, higher=math.log(1.1)), math.log(1.1))

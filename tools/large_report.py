@@ -58,6 +58,7 @@ def plant(folder: Path) -> Path:
 def plant_run(writer: StudyWriter, arm: study.Arm, index: int, rng: np.random.Generator) -> None:
     """Plants one replicate: a curve that falls to a loss that depends on its arm and its seed."""
     updates = np.arange(1, NUM_POINTS + 1) * 20
+    assert arm.settings.hidden_size is not None  # as the study says
     loss = 1.6 + arm.settings.hidden_size / 500 + rng.normal(0, 0.02) + 2.0 * np.exp(-updates / 500)
     curve = pd.DataFrame(
         {"update": updates, "tokens": updates * 1120, "time_seconds": updates * 0.01}

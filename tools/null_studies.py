@@ -9,7 +9,7 @@ leaves with a probability of 1e-4.
 import csv
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -76,6 +76,12 @@ def seen_of(family: np.ndarray, truth: float = 0.0) -> tuple[bool, bool]:
     return errs(decided), covers(decided[-1], truth)
 
 
+def how_often(seen: Iterable[tuple[bool, bool]]) -> list[int]:
+    """Returns in how many studies each quantity came up."""
+    counts: list[int] = np.sum(list(seen), axis=0).tolist()
+    return counts
+
+
 @dataclass(frozen=True)
 class Equal:
     """Equal arms, each with its own noise."""
@@ -92,9 +98,7 @@ class Equal:
     def counts(self, num_studies: int) -> list[int]:
         """Returns how often each claim's quantity came up."""
         shape = (num_studies, self.num_arms, self.num_seeds)
-        return np.sum(
-            [seen_of(family) for family in differences(repr(self), shape)], axis=0
-        ).tolist()
+        return how_often(seen_of(family) for family in differences(repr(self), shape))
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,7 @@ class Planted:
         """Returns how often each claim's quantity came up."""
         truth = self.effect * SPREAD_NATS
         families = truth + differences(repr(self), (num_studies, 2, self.num_seeds))
-        return np.sum([seen_of(family, truth) for family in families], axis=0).tolist()
+        return how_often(seen_of(family, truth) for family in families)
 
 
 @dataclass(frozen=True)
@@ -251,8 +255,7 @@ class Shaped:
         normal = randomness.normal("null-study", repr(self), "own", shape=shape)
         noise = self._shaped(normal) * SPREAD_NATS
         families = noise[:, 1:] - noise[:, :1]
-        seen = np.sum([seen_of(family) for family in families], axis=0).tolist()
-        return seen[: len(self.claims())]
+        return how_often(seen_of(family) for family in families)[: len(self.claims())]
 
     def _shaped(self, normal: np.ndarray) -> np.ndarray:
         """Returns draws of mean 0, of the shape of ``normal``; arm 0 is the baseline."""
@@ -260,10 +263,9 @@ class Shaped:
             return np.asarray(stats.t.ppf(special.ndtr(normal), 3))
         if self.shape == FAILING:
             draws = randomness.uniform("null-study", repr(self), "fails", shape=normal.shape)
-            return normal + np.where(np.arange(self.num_arms) == 1, 1.0, 0.0)[:, None] * (
-                FAILURE * ((draws < 0.1) - 0.1)
-            )
-        skewed = np.exp(normal) - math.exp(0.5)
+            of_one_arm = np.where(np.arange(self.num_arms) == 1, 1.0, 0.0)[:, None]
+            return np.asarray(normal + of_one_arm * (FAILURE * ((draws < 0.1) - 0.1)))
+        skewed: np.ndarray = np.exp(normal) - math.exp(0.5)
         if self.shape == ONE_SIDED:
             skewed[:, 0] = normal[:, 0]
         return skewed

@@ -2,8 +2,10 @@
 
 import functools
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
@@ -57,6 +59,34 @@ WELL_KNOWN = (
 """The cells whose costs the tables always give; all others are in ``studies/bench/*.txt``."""
 
 
+class Published(NamedTuple):
+    """A row of studies/sources/published.csv; what is not known is NaN."""
+
+    arm: str
+    epoch: int
+    printed_low: float
+    printed_high: float
+    independent: float
+    independent_seeds: float
+
+
+class Rate(NamedTuple):
+    """What a row of the null studies' file says of one quantity."""
+
+    quantity: str
+    relation: str
+    rate: float
+    expected: float
+
+
+Row = TypeVar("Row", Published, Rate)
+
+
+def rows_of(frame: pd.DataFrame, kind: type[Row]) -> Iterator[Row]:
+    """Yields the rows of a table, of each the columns that such a row has."""
+    return map(kind._make, frame[list(kind._fields)].itertuples(index=False))
+
+
 @dataclass(frozen=True)
 class Point:
     """Our perplexities at one epoch of one arm beside the published ones.
@@ -86,11 +116,11 @@ def points(name: str) -> list[Point]:
     published = pd.read_csv(STUDIES / "sources" / "published.csv")
     curves = pd.read_csv(STUDIES / "results" / name / "curves.csv")
     epochs = []
-    for arm, rows in published[published["study"] == name].groupby("arm", sort=False):
+    for _, rows in published[published["study"] == name].groupby("arm", sort=False):
         is_first_printed = True
-        for row in rows.itertuples():
+        for row in rows_of(rows, Published):
             at = curves[
-                (curves["arm"] == arm) & (curves["update"] == row.epoch * UPDATES_PER_EPOCH)
+                (curves["arm"] == row.arm) & (curves["update"] == row.epoch * UPDATES_PER_EPOCH)
             ]
             ours = [math.exp(nats) for nats in at.sort_values("index")["train/loss"]]
             printed = "" if math.isnan(row.printed_low) else f"{row.printed_low:g}"
@@ -98,12 +128,12 @@ def points(name: str) -> list[Point]:
                 printed += f" to {row.printed_high:g}"
             independent = "" if math.isnan(row.independent) else f"{row.independent:g}"
             limits = band(row, is_first_printed)
-            epochs.append(Point(name, arm, row.epoch, ours, printed, independent, limits))
+            epochs.append(Point(name, row.arm, row.epoch, ours, printed, independent, limits))
             is_first_printed &= row.epoch <= 3
     return epochs
 
 
-def band(row, is_first_printed: bool) -> tuple[float, float] | None:
+def band(row: Published, is_first_printed: bool) -> tuple[float, float] | None:
     """Returns where the median over three seeds must lie for the reproduction to hold.
 
     The reference is the independent median where it has three seeds, else the printed figure;
@@ -204,16 +234,16 @@ def null_table() -> str:
         planted = [
             text.format(v)
             for text, v in zip(SETTINGS.values(), values, strict=True)
-            if not pd.isna(v)
+            if not pd.isna(v)  # type: ignore[call-overload]  # a group's key is a scalar
         ]
-        seen = {row.quantity: _rate(row) for row in group.itertuples()}
+        seen = {row.quantity: _rate(row) for row in rows_of(group, Rate)}
         rows.append(
             (kind, ", ".join(planted), *(seen.get(quantity, "") for quantity in quantities))
         )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + "\n"
 
 
-def _rate(row) -> str:
+def _rate(row: Rate) -> str:
     bound = "" if row.relation == "equals" else f"{row.relation} "
     return f"{100 * row.rate:.1f} % ({bound}{100 * row.expected:.1f})"
 

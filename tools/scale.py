@@ -255,7 +255,7 @@ def measure_workers(num_workers: int, packs: Packs, folder: Path) -> dict[str, A
 
     from harness.runner.ray_executor import RayExecutor
 
-    size = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    size: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
     for _ in range(num_workers - 1):
         cluster.add_node(**size)

@@ -261,4 +261,5 @@ class Simulated:
             worth = np.minimum(nats, self.measured.guess).tolist()
             seeds = {n: seeds[n] + again for n, again in zip(leaders, worth, strict=True)}
         chosen = tried[finalists.choose(seeds)].values
-        return self._runs(arm, [chosen], SEEDS, "replicates")[0]
+        (losses,) = self._runs(arm, [chosen], SEEDS, "replicates")
+        return np.asarray(losses)

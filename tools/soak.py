@@ -124,7 +124,8 @@ def num_files(folder: Path) -> int:
 
 def soak(seconds: float, seed: int, root: Path) -> list[dict[str, Any]]:
     """Returns a sample for each pair of studies, one left in peace and one killed."""
-    draw, samples = random.Random(seed), []
+    draw = random.Random(seed)
+    samples: list[dict[str, Any]] = []
     folders = {"TMPDIR": root / "tmp", "HARNESS_CACHE": root / "cache"}
     for name, folder in folders.items():
         folder.mkdir()
@@ -138,8 +139,8 @@ def soak(seconds: float, seed: int, root: Path) -> list[dict[str, Any]]:
             ended, _ = kills.kill_study(
                 kills.Files(), driver, root / "killed", draw, launch_seconds, kills.MOST_KILLS
             )
-            for folder in ("study", "killed"):
-                shutil.rmtree(root / folder)
+            for study in ("study", "killed"):
+                shutil.rmtree(root / study)
             sample["temporary_files"] = num_files(folders["TMPDIR"])
             sample["cache_files"] = num_files(folders["HARNESS_CACHE"])
             sample |= {"kills": len(ended.killed), "bad_ends": ended.bad_ends}
