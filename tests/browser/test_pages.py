@@ -221,6 +221,18 @@ def test_the_address_that_is_said_shows_the_verdict_and_the_first_table_whole(
     soon(shows)
 
 
+def test_the_widest_row_of_differences_is_cut_nowhere(written, address, page):
+    page.goto(page_of(address, written["widest"], views.ANSWER))
+    page.locator(".ag-row").first.wait_for()
+
+    def shows():
+        for column, text in written_study.WIDEST.items():
+            cell = page.locator(f".ag-row [col-id='tags.`{column}`']").last
+            assert cell.inner_text().strip() == text and cell.evaluate(WHOLE), column
+
+    soon(shows)
+
+
 def test_the_answer_of_nine_long_names_takes_one_line(written, address, page):
     page.goto(page_of(address, written["answered"], views.ANSWER))
     line = page.get_by_text("Compared with lstm-with-").first

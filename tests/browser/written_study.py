@@ -17,6 +17,7 @@ from harness.runner.recorder import End
 from harness.store import views
 from harness.store.writer import StudyWriter
 from harness.study.units import Phase, RunKey, Unit
+from harness.tasks.objective import objective_of
 from harness.training.messages import RunState
 
 NAMES = [
@@ -25,6 +26,23 @@ NAMES = [
 ]
 DIVERGED, RUNNING = NAMES[3], NAMES[8]
 POINTS = 4
+OF_DIFFERENCES = study.load(Path(__file__).parents[2] / "studies" / "memory-copy.yaml")
+WIDEST = dict(
+    zip(
+        views.verdict_columns(objective_of(OF_DIFFERENCES.measure.objective), "test"),
+        (
+            "not comparable",
+            "-0.276 (-0.301–-0.251)",
+            "< 0.001",
+            "0.4113",
+            "10.55×",
+            "136,704",
+            "9/10",
+        ),
+        strict=True,
+    )
+)
+"""A row of the first table of a study that compares by differences, as wide as one may be."""
 
 
 def yaml() -> str:
@@ -98,7 +116,7 @@ def write_answered(folder: Path) -> str:
 
 def write_widest(folder: Path) -> str:
     """Writes a description whose table has as many characters as a narrow page holds, in as many
-    columns as a verdict's, and returns the experiment's id.
+    columns as a verdict's, and the widest row of a first table; returns the experiment's id.
     """
     header = (
         "Arm",
@@ -115,7 +133,8 @@ def write_widest(folder: Path) -> str:
     table = forms.narrow_markdown(Section("", header, [(name, *row[1:], "8 of 8")]))
     assert table.startswith("|")
     writer = _writer(folder, "widest")
-    writer.summarize_arm(Unit("lstm"), {})
+    writer.summarize_arm(Unit("lstm"), {}, tags=WIDEST)
+    live_page.set_views(OF_DIFFERENCES, writer)
     writer.describe(f"Compared with nothing\n\n{table}\n")
     writer.close()
     return writer.experiment_id
