@@ -381,9 +381,11 @@ class StudyWriter:
         machine's is ahead, those that it shows may be later than ``time_ms``.
         """
         run_id = arm_run.run_id
-        if lacking := changed(self._client.get_run(run_id).data.metrics, numbers):
-            arm_run.buffer = [metrics_of(lacking, 0, time_ms)]  # once, where a first try failed
-            write(self._client, arm_run)
+        lacking = changed(self._client.get_run(run_id).data.metrics, numbers)
+        arm_run.buffer = [metrics_of(lacking, 0, time_ms)] if lacking else []  # no failed try's
+        if not lacking:
+            return
+        write(self._client, arm_run)
         if lacking := changed(self._client.get_run(run_id).data.metrics, numbers):
             shown = [p for key in lacking for p in self._client.get_metric_history(run_id, key)]
             arm_run.buffer = [metrics_of(lacking, 0, max(p.timestamp for p in shown) + 1)]

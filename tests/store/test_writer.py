@@ -325,6 +325,23 @@ def test_an_arms_numbers_are_written_where_they_have_changed(new, writer):
     assert {("arm/perplexity", 7.25), ("arm/perplexity", 7.125), ("arm/runs", 8.0)} < set(written)
 
 
+def test_an_arms_numbers_whose_answer_was_lost_are_not_sent_again(by_client, new, monkeypatch):
+    writer, sent = new(), []
+    log_batch = writer._client.log_batch
+
+    def heard(run_id, **given):
+        log_batch(run_id, **given)
+        sent.extend(given.get("metrics", []))
+        if given.get("metrics"):
+            raise ConnectionError("the answer was lost")
+
+    monkeypatch.setattr(writer._client, "log_batch", heard)
+    with pytest.raises(ConnectionError):
+        writer.summarize_arm(Unit("lstm"), {"ratio": 1.25})
+    writer.summarize_arm(Unit("lstm"), {"ratio": 1.25})
+    assert len(sent) == 1
+
+
 @pytest.mark.parametrize("client", ["own", "mlflow"])
 def test_an_arms_numbers_are_those_of_the_last_launch_also_where_its_clock_is_behind(
     new, monkeypatch, request, client
