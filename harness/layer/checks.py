@@ -41,12 +41,9 @@ def input_problems(
         parameter: Of the module; gives dtype and device.
         where: What the module calls its input.
     """
-    if not isinstance(data, Tensor):
-        return [_no_tensor(f"{where}:", data)]
-    if data.is_nested or data.layout != torch.strided:
-        return [_not_dense(f"{where}:", data)]
+    if problems := _form_problems(f"{where}:", data):
+        return problems
     is_float, shape = data.is_floating_point(), tuple(data.shape)
-    problems = []
     if not is_float and data.dtype != torch.int64:
         problems.append(
             f"{where}: must be floats, or tokens of int64, but got dtype={data.dtype}. Convert it."
@@ -84,11 +81,8 @@ def state_problems(
         ]
     problems = []
     for name, values in zip(names, state, strict=True):
-        if not isinstance(values, Tensor):
-            problems.append(_no_tensor(f"{where}: {name}", values))
-            continue
-        if values.is_nested or values.layout != torch.strided:
-            problems.append(_not_dense(f"{where}: {name}", values))
+        if wrong := _form_problems(f"{where}: {name}", values):
+            problems += wrong
             continue
         if tuple(values.shape) != shape:
             problems.append(
@@ -130,13 +124,13 @@ def parameter_problems(parameters: Sequence[Tensor]) -> list[str]:
     return problems
 
 
-def _no_tensor(where: str, given: object) -> str:
-    return f"{where} must be a tensor, but got type={type(given).__name__}. Convert it."
-
-
-def _not_dense(where: str, given: Tensor) -> str:
-    layout = "torch.nested" if given.is_nested else str(given.layout)
-    return f"{where} must be dense, but got {layout=!s}. Convert it."
+def _form_problems(where: str, given: object) -> list[str]:
+    if not isinstance(given, Tensor):
+        return [f"{where} must be a tensor, but got type={type(given).__name__}. Convert it."]
+    if given.is_nested or given.layout != torch.strided:
+        layout = "torch.nested" if given.is_nested else str(given.layout)
+        return [f"{where} must be dense, but got {layout=!s}. Convert it."]
+    return []
 
 
 def _dtype_problems(where: str, values: Tensor, parameter: Tensor) -> list[str]:
