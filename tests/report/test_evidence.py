@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 
 import numpy as np
-import planted
 import pytest
 from planted import (
     BASE,
@@ -21,37 +20,13 @@ from planted import (
     trial_rows,
     under,
 )
-from rich.console import Console
+from planted_searches import FALLING, U_SHAPE, of, pair, printed, searched
 
 from harness.statistics import decisions
 from harness.study import Choices, Range, Replicate
 
-U_SHAPE = [1.9, 1.6, 1.45, 1.4, 1.42, 1.7]
-FALLING = [1.9, 1.8, 1.7, 1.6, 1.5, 1.4]
-RATES = np.geomspace(0.001, 1.0, 6)
 SMALL = measuring(margin=0.001)
 OPEN_OUTLOOK = "A wider range, or more trials (at_most), would tell"
-
-
-def searched(*names, tune=None, **fields):
-    tune = tune or search_of(6, at_most=6)
-    return study(*names, **{"version": 2, "tune": tune, **fields})
-
-
-def pair(mean, spread):
-    """Replicates of both arms, whose objective says how noisy a trial is."""
-    return [{**row, "objective": row["test/loss"]} for row in planted.pair(mean, spread)]
-
-
-def of(lstm=U_SHAPE, gru=U_SHAPE, mean=0.3, tune=None, **fields):
-    rows = trial_rows("lstm", lstm) + trial_rows("gru", gru) + pair(mean, 0.02)
-    return build(searched("lstm", "gru", tune=tune, **fields), rows)
-
-
-def printed(built, verbose=False):
-    console = Console(width=80, file=io.StringIO())
-    built.terminal(console, verbose)
-    return console.file.getvalue()
 
 
 def test_an_open_search_is_not_comparable_in_every_form():
@@ -84,42 +59,6 @@ def test_the_reasons_of_all_arms_stand_in_one_line():
     ]
     assert f"Not comparable: {'; '.join(reasons)}. {OPEN_OUTLOOK}." in text
     assert text.count("Not comparable:") == 1
-
-
-def test_a_grid_that_is_open_asks_for_values_and_for_no_further_trials():
-    """``at_most`` beside a grid is refused."""
-    space = {"learning_rate": Choices(tuple(RATES))}
-    built = of(lstm=FALLING, tune=search_of(6, sampler="grid", space=space))
-    outlook = "More values beyond the ends of the grid would tell."
-    assert built.sentences[0].endswith(f" {outlook}")
-    assert outlook in printed(built) and "at_most" not in printed(built, True)
-
-
-def test_an_arm_that_the_search_leaves_undecided_where_a_pair_diverged_says_why():
-    states = ["finished"] * 9 + ["diverged"]
-    rows = trial_rows("lstm", U_SHAPE) + trial_rows("gru", [*U_SHAPE[1:], 1.9])
-    rows += run_rows("lstm", BASE) + run_rows("gru", BASE + 1e-4, states=states)
-    for row in rows[12:]:
-        row["objective"] = row["test/loss"]
-    built = build(searched("lstm", "gru"), rows)
-    decision = built.results[1].decision
-    assert decision.verdict == "undecided" and decision.adjusted_p < 0.05
-    (line,) = built.undecided
-    near = built.results[1].objective.amount(
-        decisions.SEARCH_FACTOR * built.results[1].search_spread
-    )
-    assert line == (
-        f"gru: Pairs that differ by less than {near} count against it, as another search may"
-        " differ."
-    )
-    ends = ["finished", "finished", "diverged", "diverged"]
-    few = [row for arm in ("lstm", "gru") for row in trial_rows(arm, [1.6, 1.4, 3.4, 3.4], ends)]
-    built = build(searched("lstm", "gru", tune=search_of(4)), few + rows[12:])
-    (line,) = built.undecided
-    assert line == (
-        "gru: How far this hangs on the settings that were tried is not known. More trials may"
-        " decide it."
-    )
 
 
 def test_the_open_arm_may_be_either_and_may_be_both():
@@ -225,36 +164,6 @@ def test_the_spread_of_the_search_stands_beside_the_interval_of_the_seeds():
     assert f"({low:.3f}-{high:.3f})" in printed(built)
     assert "with the search" in printed(built)
     assert f"k = {factor:g}, and a verdict needs it" in built.markdown()
-
-
-def test_a_spread_that_is_not_known_leaves_the_arm_undecided():
-    rows = trial_rows("lstm", U_SHAPE) + trial_rows("gru", U_SHAPE)
-    built = build(searched("lstm", "gru"), rows + planted.pair(0.3, 0.02))
-    assert built.results[1].decision.verdict == "undecided"
-    assert built.sentences[0].endswith(
-        " How far this hangs on the settings that were tried is not known. More trials may decide"
-        " it."
-    )
-
-
-def test_repeats_that_leave_an_arm_undecided_blame_no_search():
-    """They hold its spread, whether it is known or not."""
-    planned = searched("lstm", "gru", tune=search_of(6, repeats=8), replicate=Replicate(1))
-
-    def rows(end):
-        for repeat in range(8):
-            found = trial_rows("lstm", U_SHAPE) + trial_rows("gru", U_SHAPE)
-            shift = 0.1 if repeat % 2 else -0.1
-            ends = [end] if repeat == 0 else ["finished"]
-            found += run_rows("lstm", [1.4]) + run_rows("gru", [1.4 + shift], states=ends)
-            yield from ({**row, "repeat": repeat} for row in found)
-
-    for end in ("finished", "diverged"):
-        built = build(planned, list(rows(end)))
-        assert built.results[1].decision.verdict == "undecided"
-        assert built.results[1].search_spread is None
-        text = built.sentences[0] + built.markdown()
-        assert "More trials" not in text and "is not known" not in text
 
 
 def test_repeats_hold_the_spread_already_and_more_than_half_of_them_have_to_be_open():
